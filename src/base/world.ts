@@ -1,0 +1,77 @@
+/**
+ * The world: clocks, timers, randomness and ids. The only file in `src/` that may touch them, so that
+ * the engine can run in a virtual world where time is data (house rule R19).
+ */
+import { createHmac, randomBytes } from "node:crypto";
+
+/** Stops a timer; calling it twice, or after the timer fired, does nothing. */
+export type CancelTimer = () => void;
+
+export interface World {
+  /** Wall clock, epoch ms. For instants that are stored or shown. May step. */
+  now(): number;
+  /** Monotonic clock, ms. For durations inside one process. On Linux it stands still in suspend. */
+  monotonic(): number;
+  /** Runs `fire` once after `delayMs` (≥ 0). Timers never keep the process alive by themselves. */
+  timer(delayMs: number, fire: () => void): CancelTimer;
+  /** Runs `fire` after the current turn's input has been read. Used to batch; never to wait. */
+  soon(fire: () => void): void;
+  /** Uniform in [0, 1). */
+  random(): number;
+  /** A new id: prefix, underscore, 26 characters; ids made later in one process sort later. */
+  newId(prefix: string): string;
+  /** Hex HMAC-SHA-256 of `text`; an empty key is allowed. */
+  digest(key: string, text: string): string;
+}
+
+const ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
+
+function encodeBase32(value: number, length: number): string {
+  let rest = value;
+  let text = "";
+  for (let i = 0; i < length; i++) {
+    text = ID_ALPHABET.charAt(rest % 32) + text;
+    rest = Math.floor(rest / 32);
+  }
+  return text;
+}
+
+/** Layout of an id: 10 characters of time, 4 of a counter, 12 random (60 bits). */
+export function formatId(prefix: string, now: number, count: number, random: Uint8Array): string {
+  let tail = "";
+  for (let i = 0; i < 12; i++) tail += ID_ALPHABET.charAt((random[i] ?? 0) % 32);
+  return `${prefix}_${encodeBase32(now, 10)}${encodeBase32(count % 1048576, 4)}${tail}`;
+}
+
+/** The real world. */
+export function realWorld(): World {
+  let idCount = 0;
+  let pool = randomBytes(0);
+  let poolAt = 0;
+  return {
+    now: () => Date.now(),
+    monotonic: () => performance.now(),
+    timer(delayMs, fire) {
+      // Node clamps longer delays to 1 ms; nothing of ours waits for 24 days in one go.
+      const handle = setTimeout(fire, Math.min(Math.max(0, delayMs), 2_147_483_647));
+      handle.unref();
+      return () => {
+        clearTimeout(handle);
+      };
+    },
+    soon(fire) {
+      setImmediate(fire);
+    },
+    random: () => Math.random(),
+    newId(prefix) {
+      if (poolAt + 12 > pool.length) {
+        pool = randomBytes(12 * 64);
+        poolAt = 0;
+      }
+      const random = pool.subarray(poolAt, poolAt + 12);
+      poolAt += 12;
+      return formatId(prefix, Date.now(), idCount++, random);
+    },
+    digest: (key, text) => createHmac("sha256", key).update(text).digest("hex"),
+  };
+}

@@ -1,0 +1,56 @@
+/**
+ * A downstream session: what a client told us about itself and what has to be restored at the upstream
+ * after a reconnect. It survives connections; its row survives the process.
+ */
+import type { JsonObject } from "../wire/message.ts";
+import { isObject } from "../wire/message.ts";
+import type { ListKind } from "../wire/methods.ts";
+import { canonical } from "./canonical.ts";
+
+/** The durable part. */
+export interface SessionRow {
+  /** `s_…`. */
+  readonly id: string;
+  readonly upstream: string;
+  readonly credentials: string;
+  readonly era: "legacy" | "modern";
+  /** The client's own `initialize` params as JSON; a later process initialises with the same. */
+  readonly handshake: string;
+  readonly logLevel: string | undefined;
+  readonly subscriptions: readonly string[];
+  readonly createdAt: number;
+  readonly lastSeenAt: number;
+  readonly endedAt: number | undefined;
+}
+
+/** What is known of the client from its handshake; display data and defaults only, never security. */
+export interface ClientFacts {
+  readonly name: string;
+  readonly version: string;
+  readonly protocolVersion: string;
+  readonly capabilities: JsonObject;
+}
+
+export function clientFacts(handshake: JsonObject): ClientFacts {
+  const info = isObject(handshake["clientInfo"]) ? handshake["clientInfo"] : {};
+  const text = (value: unknown, otherwise: string) =>
+    typeof value === "string" ? value : otherwise;
+  return {
+    name: text(info["name"], "unknown client"),
+    version: text(info["version"], ""),
+    protocolVersion: text(handshake["protocolVersion"], ""),
+    capabilities: isObject(handshake["capabilities"]) ? handshake["capabilities"] : {},
+  };
+}
+
+/**
+ * Two clients for whom an upstream behaves alike: same version asked for, same capabilities. A server
+ * may list other tools for a client with sampling than for one without, so catalogues keep a variant
+ * for each, and left-over calls run only over a connection initialised equally.
+ */
+export function handshakeVariant(handshake: JsonObject): string {
+  return canonical([handshake["protocolVersion"], handshake["capabilities"] ?? {}]);
+}
+
+/** Digests of the lists that a client has been shown, so that `list_changed` goes out only for news. */
+export type ShownLists = Partial<Record<ListKind, string>>;

@@ -1,0 +1,95 @@
+/** The shape of `holdfast status --json`: one proxy process as it is now. Names are pinned by a test. */
+import type { FailureKind } from "./failure.ts";
+
+/** The states of an upstream connection; the same words in code, status and docs. */
+export type UpstreamState =
+  | "idle"
+  | "dialling"
+  | "handshaking"
+  | "serving"
+  | "draining"
+  | "waiting"
+  | "open"
+  | "needs_auth"
+  | "misconfigured"
+  | "stopped";
+
+/** What recovery at start did. */
+export interface RecoveryReport {
+  readonly tookMs: number;
+  /** Rows by state as they were found. */
+  readonly found: Readonly<Record<string, number>>;
+  readonly expired: number;
+  readonly putInDoubt: number;
+  /** Set when the journal holds less than was once synced: a restored backup or a lost WAL. */
+  readonly wentBackwards?: { readonly expectedSeq: number; readonly foundSeq: number };
+}
+
+export interface JournalStats {
+  readonly kind: "memory" | "sqlite";
+  readonly path: string | undefined;
+  /** Why the journal is not what was asked for (a memory journal after an error), in words. */
+  readonly degraded: string | undefined;
+  readonly bytes: number;
+  readonly walBytes: number;
+  /** Median time of a synced commit, ms; undefined before the first. */
+  readonly fsyncMs: number | undefined;
+  readonly commits: number;
+  readonly rows: number;
+}
+
+export interface UpstreamStatus {
+  readonly name: string;
+  /** Command line or URL, secrets masked. */
+  readonly target: string;
+  readonly transport: "stdio" | "http";
+  readonly state: UpstreamState;
+  readonly since: number;
+  readonly lastReplyAt: number | undefined;
+  /** Connections made after the first. */
+  readonly restarts: number;
+  readonly breaker: "closed" | "open" | "half_open";
+  readonly lastFailure:
+    { readonly kind: FailureKind; readonly message: string; readonly at: number } | undefined;
+  readonly nextAttemptAt: number | undefined;
+  /** What the transport tells of itself: `pid`, `session`. */
+  readonly details: Readonly<Record<string, string | number>>;
+  readonly waiting: number;
+  readonly oldestWaitingAt: number | undefined;
+  readonly inFlight: number;
+  readonly latencyMs: { readonly p50: number; readonly p95: number } | undefined;
+}
+
+export interface SessionStatus {
+  readonly id: string;
+  /** "name version" as the client gave it. */
+  readonly client: string;
+  readonly protocolVersion: string;
+  readonly isAttached: boolean;
+  readonly createdAt: number;
+  readonly upstream: UpstreamStatus;
+}
+
+export interface ProxyStatus {
+  readonly version: string;
+  readonly pid: number;
+  readonly startedAt: number;
+  readonly now: number;
+  readonly upstreamName: string;
+  readonly health: "healthy" | "degraded";
+  /** Why it is degraded, in words; empty when healthy. */
+  readonly reasons: readonly string[];
+  readonly sessions: readonly SessionStatus[];
+  /** Calls left by a dead process that wait for a person: their credentials were others. */
+  readonly heldForPerson: number;
+  readonly journal: JournalStats;
+  readonly recovery: RecoveryReport | undefined;
+  readonly calls: {
+    readonly accepted: number;
+    readonly answered: number;
+    readonly expired: number;
+    readonly outcomeUnknown: number;
+    readonly refused: number;
+  };
+  readonly failures: Readonly<Partial<Record<FailureKind, number>>>;
+}

@@ -1,0 +1,191 @@
+/**
+ * The contract sheet: what the engine needs of the edges. Types only. The edges (`store`, `upstream`,
+ * `downstream`, `observe`) implement these; the engine sees nothing else of them.
+ */
+import type { Batch, Malformed, Message } from "./wire/message.ts";
+import type { CallChange, CallRow } from "./core/call.ts";
+import type { Failure } from "./core/failure.ts";
+import type { Outcome } from "./core/verdict.ts";
+import type { SessionRow } from "./core/session.ts";
+import type { Catalogue } from "./core/catalogue.ts";
+import type { JournalStats, ProxyStatus, RecoveryReport } from "./core/status.ts";
+
+// ── Journal ─────────────────────────────────────────────────────────────────────────────────────
+
+export interface Recovery {
+  readonly report: RecoveryReport;
+  /** Live rows (`queued`, `in_doubt`) in order of `seq`, after `sent` rows became `in_doubt`. */
+  readonly live: readonly CallRow[];
+  /** Terminal rows with a fingerprint that were not delivered in the last 10 minutes. */
+  readonly undelivered: readonly CallRow[];
+}
+
+/** Which rows to list; every filter given must hold. Newest first. */
+export interface CallFilter {
+  readonly states?: readonly string[];
+  readonly limit?: number;
+}
+
+/**
+ * The durable record of calls. One method is one atomic statement; a promise resolves after the commit
+ * that holds it (and after the fsync, if `mustSync()` says so). Changes posted in order are applied in
+ * order. Rejects with `JournalError` only.
+ */
+export interface Journal {
+  /** Runs once before anything else. Running it twice in a row finds nothing to do. */
+  recover(now: number): Promise<Recovery>;
+  /** Inserts a row in the state it has (`queued`, or `sent` for the fast path); resolves to its seq. */
+  admit(row: CallRow): Promise<number>;
+  /** Applies a change under its guard; false where the guard refused and nothing was written. */
+  apply(change: CallChange, sync: boolean): Promise<boolean>;
+  /** Like `apply` for changes that nobody waits for (`deliver`); goes with a later commit. */
+  applyLater(change: CallChange): void;
+  find(id: string): Promise<CallRow | undefined>;
+  list(filter: CallFilter): Promise<readonly CallRow[]>;
+  saveSession(row: SessionRow): Promise<void>;
+  findSession(id: string): Promise<SessionRow | undefined>;
+  /** A small durable fact (breaker state, child process groups); `undefined` forgets it. */
+  keep(key: string, value: string | undefined): Promise<void>;
+  kept(prefix: string): Promise<ReadonlyMap<string, string>>;
+  /** Deletes terminal rows settled before `before`, and payloads that nobody will ask for again. */
+  prune(before: number): Promise<number>;
+  stats(): JournalStats;
+  /** Flushes, checkpoints and closes; later calls reject with `closed`. */
+  close(): Promise<void>;
+}
+
+// ── Catalogue ───────────────────────────────────────────────────────────────────────────────────
+
+export interface CatalogueStore {
+  /** The last known catalogue of this upstream under these credentials. Never throws: unreadable is absent. */
+  load(): Catalogue | undefined;
+  save(catalogue: Catalogue): void;
+}
+
+// ── Upstream ────────────────────────────────────────────────────────────────────────────────────
+
+/** What the connection needs to know of a message that it sends. */
+export type Outbound =
+  | {
+      readonly kind: "request";
+      readonly id: string;
+      readonly safety: "read" | "idempotent" | "unsafe";
+    }
+  | { readonly kind: "handshake"; readonly id: string }
+  | { readonly kind: "notification" }
+  /** The answer to a request of the upstream. */
+  | { readonly kind: "reply" };
+
+export interface ConnectionEvents {
+  /**
+   * A message from the upstream. `relatedId` is the id of the request on whose stream it came, where
+   * the transport tells (Streamable HTTP).
+   */
+  onMessage(message: Message, relatedId: string | undefined): void;
+  /** The fate of one request, where the transport knows it apart from the link's. Once per request. */
+  onOutcome(id: string, outcome: Exclude<Outcome, { kind: "replied" }>): void;
+  /**
+   * The link is gone; once, and nothing comes after it. Requests without an outcome are lost, except
+   * those in `resumable`, whose answers may still come if the next dial resumes.
+   */
+  onDown(failure: Failure, resume: ResumeTicket | undefined): void;
+  /** Something that is no message (stdout noise, an unknown frame); logged, never fatal by itself. */
+  onNoise(what: string): void;
+}
+
+/** Whatever a transport needs to take a session up again; opaque to the engine. */
+export interface ResumeTicket {
+  /** Requests whose answers may still be fetched. */
+  readonly requestIds: readonly string[];
+  readonly data: unknown;
+}
+
+export interface Connection {
+  /**
+   * Sends one message. Returns false where it is certain that no byte was or will be handed over.
+   * Never throws; a later failure comes as an event.
+   */
+  send(text: string, about: Outbound): boolean;
+  /** Tells the transport the outcome of the handshake (headers, the server's own stream). */
+  handshaken(protocolVersion: string): void;
+  /** No longer wait for the answer to this request. */
+  forget(id: string): void;
+  /** Ends the link politely, then by force within `graceMs`. Resolves when nothing is left of it. */
+  close(graceMs: number): Promise<void>;
+  /** For `status`: a process id, a session id. */
+  describe(): Readonly<Record<string, string | number>>;
+}
+
+export type DialOutcome =
+  | {
+      readonly kind: "connected";
+      readonly connection: Connection;
+      /** The old session was taken up again: no new handshake; its request ids still count. */
+      readonly isResumed: boolean;
+    }
+  | { readonly kind: "failed"; readonly failure: Failure };
+
+/** Dials one upstream. `dial` resolves, never rejects; an abort resolves as failed and leaves nothing behind. */
+export interface Connector {
+  readonly kind: "stdio" | "http";
+  /** What is dialled, for people: the command line or URL, secrets masked. */
+  readonly target: string;
+  dial(
+    events: ConnectionEvents,
+    resume: ResumeTicket | undefined,
+    signal: AbortSignal,
+  ): Promise<DialOutcome>;
+}
+
+// ── Downstream ──────────────────────────────────────────────────────────────────────────────────
+
+/** What arrived from a client: a message, or what could not be read as one. */
+export type Inbound =
+  | Message
+  | Batch
+  | Malformed
+  | { readonly kind: "oversize"; readonly bytes: number; readonly idText: string | undefined };
+
+/** One live connection of a client. */
+export interface ClientLink {
+  readonly id: string;
+  /** A client of this transport can come back for what it missed. */
+  readonly canResume: boolean;
+  send(text: string): void;
+  /** Bytes handed over but not yet taken by the client. */
+  bufferedBytes(): number;
+}
+
+export interface ClientHandler {
+  receive(inbound: Inbound): void;
+  /** The client is gone for good (EOF); nothing can be sent any more. */
+  left(cause: string): void;
+}
+
+/** Accepts clients. `stop()` takes no more input; what was sent is flushed. */
+export interface Listener {
+  start(accept: (link: ClientLink) => ClientHandler): void;
+  stop(): Promise<void>;
+}
+
+// ── Observation ─────────────────────────────────────────────────────────────────────────────────
+
+export type LogLevel = "debug" | "info" | "warn" | "error";
+export type LogFields = Readonly<Record<string, string | number | boolean | undefined>>;
+
+/** One line per state change. Never arguments or results of calls. */
+export type Log = (level: LogLevel, message: string, fields?: LogFields) => void;
+
+// ── Control ─────────────────────────────────────────────────────────────────────────────────────
+
+/** What the command line asks of a running proxy, over its control socket. */
+export interface Control {
+  status(): Promise<ProxyStatus>;
+  list(filter: CallFilter): Promise<readonly CallRow[]>;
+  show(id: string): Promise<CallRow | undefined>;
+  /** A new call that repeats an ended one; resolves to its id. Rejects with a reason in words. */
+  retry(id: string): Promise<string>;
+  /** Withdraws a waiting call, or gives up one in flight. Rejects with a reason in words. */
+  cancel(id: string): Promise<CallRow>;
+  settle(id: string, note: string): Promise<CallRow>;
+}

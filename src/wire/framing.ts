@@ -1,0 +1,271 @@
+/**
+ * Cuts byte streams into messages: NDJSON lines and SSE events, both bounded.
+ *
+ * F1. A frame over its limit is reported once, with its head and tail, and skipped; the stream goes on.
+ * F2. Memory held is at most the limit plus one chunk, whatever the peer sends.
+ * F3. Invalid UTF-8 is reported, never replaced silently: a call must not run with other arguments.
+ */
+
+export type Frame =
+  | { readonly kind: "text"; readonly text: string }
+  /** `head` and `tail` are the first and last bytes (≤ 256 each), read as Latin-1. */
+  | {
+      readonly kind: "oversize";
+      readonly bytes: number;
+      readonly head: string;
+      readonly tail: string;
+    }
+  | { readonly kind: "invalid_utf8"; readonly bytes: number };
+
+const NEWLINE = 10;
+const RETURN = 13;
+const EDGE_BYTES = 256;
+
+const decoder = new TextDecoder("utf-8", { fatal: true });
+
+function decode(bytes: Uint8Array): Frame {
+  try {
+    return { kind: "text", text: decoder.decode(bytes) };
+  } catch {
+    return { kind: "invalid_utf8", bytes: bytes.length };
+  }
+}
+
+function latin1(bytes: Uint8Array): string {
+  let text = "";
+  for (const byte of bytes) text += String.fromCharCode(byte);
+  return text;
+}
+
+function concat(chunks: readonly Uint8Array[], length: number): Uint8Array {
+  const whole = new Uint8Array(length);
+  let at = 0;
+  for (const chunk of chunks) {
+    whole.set(chunk, at);
+    at += chunk.length;
+  }
+  return whole;
+}
+
+/** What is known of a line that outgrew its limit. */
+interface Overrun {
+  readonly head: string;
+  bytes: number;
+  tail: Uint8Array;
+}
+
+/** Newline-delimited JSON. Empty lines are skipped; a final line without a newline is not a message. */
+export class LineFramer {
+  readonly #frameMaxBytes: number;
+  #chunks: Uint8Array[] = [];
+  #length = 0;
+  #overrun: Overrun | undefined;
+
+  /** `frameMaxBytes`: the largest line, without its newline. */
+  constructor(frameMaxBytes: number) {
+    this.#frameMaxBytes = frameMaxBytes;
+  }
+
+  /** Bytes of an unfinished line: what a peer that died in the middle of a message leaves behind. */
+  get pendingBytes(): number {
+    return this.#overrun?.bytes ?? this.#length;
+  }
+
+  push(chunk: Uint8Array): Frame[] {
+    const frames: Frame[] = [];
+    let start = 0;
+    for (;;) {
+      const end = chunk.indexOf(NEWLINE, start);
+      if (end < 0) break;
+      this.#hold(chunk.subarray(start, end));
+      const frame = this.#finish();
+      if (frame !== undefined) frames.push(frame);
+      start = end + 1;
+    }
+    if (start < chunk.length) this.#hold(chunk.subarray(start));
+    return frames;
+  }
+
+  #hold(part: Uint8Array): void {
+    if (this.#overrun !== undefined) {
+      this.#overrun.bytes += part.length;
+      this.#overrun.tail = lastBytes([this.#overrun.tail, part]);
+      return;
+    }
+    if (part.length > 0) this.#chunks.push(part);
+    this.#length += part.length;
+    if (this.#length <= this.#frameMaxBytes) return;
+    const first = this.#chunks[0] ?? part;
+    const head = first.length >= EDGE_BYTES ? first : concat(this.#chunks, this.#length);
+    this.#overrun = {
+      head: latin1(head.subarray(0, EDGE_BYTES)),
+      bytes: this.#length,
+      tail: lastBytes(this.#chunks),
+    };
+    this.#chunks = [];
+    this.#length = 0;
+  }
+
+  #finish(): Frame | undefined {
+    if (this.#overrun !== undefined) {
+      const { bytes, head, tail } = this.#overrun;
+      this.#overrun = undefined;
+      return { kind: "oversize", bytes, head, tail: latin1(tail) };
+    }
+    const only = this.#chunks.length === 1 ? this.#chunks[0] : undefined;
+    let line = only ?? concat(this.#chunks, this.#length);
+    this.#chunks = [];
+    this.#length = 0;
+    if (line.at(-1) === RETURN) line = line.subarray(0, -1);
+    return line.length === 0 ? undefined : decode(line);
+  }
+}
+
+function lastBytes(parts: readonly Uint8Array[]): Uint8Array {
+  const kept: Uint8Array[] = [];
+  let length = 0;
+  for (let i = parts.length - 1; i >= 0 && length < EDGE_BYTES; i--) {
+    const part = parts[i] as Uint8Array;
+    const slice = part.subarray(Math.max(0, part.length - (EDGE_BYTES - length)));
+    kept.unshift(slice);
+    length += slice.length;
+  }
+  return concat(kept, length);
+}
+
+/**
+ * The id of a message too large to be read, where one of the layouts that SDKs write shows it for
+ * certain (`{"jsonrpc":"2.0","id":…` or `…"jsonrpc":"2.0","id":…}`). Undefined otherwise: a guess
+ * could answer somebody else's request.
+ */
+export function idOfOversize(head: string, tail: string): string | undefined {
+  const id = String.raw`("(?:[^"\\]{1,128})"|-?\d{1,16})`;
+  const atHead = new RegExp(String.raw`^\{"jsonrpc":"2\.0","id":${id},`).exec(head);
+  const atTail = new RegExp(String.raw`,"jsonrpc":"2\.0","id":${id}\}\r?$`).exec(tail);
+  return atHead?.[1] ?? atTail?.[1];
+}
+
+export interface SseEvent {
+  readonly kind: "event";
+  /** "message" unless the stream said otherwise. */
+  readonly event: string;
+  readonly data: string;
+  /** The id given with this event, if any (the caller keeps the last one). */
+  readonly id: string | undefined;
+}
+
+export type SseFrame =
+  | SseEvent
+  | { readonly kind: "retry"; readonly ms: number }
+  | {
+      readonly kind: "oversize";
+      readonly bytes: number;
+      readonly head: string;
+      readonly tail: string;
+    }
+  | { readonly kind: "invalid_utf8"; readonly bytes: number };
+
+/**
+ * Server-Sent Events as in the WHATWG HTML standard, "Event stream interpretation". An event with an
+ * id but empty data (MCP's priming event) is reported too, with `data: ""`.
+ */
+export class SseFramer {
+  readonly #frameMaxBytes: number;
+  readonly #lines: LineFramer;
+  #event = "";
+  #data: string[] = [];
+  #dataBytes = 0;
+  #id: string | undefined;
+  #hasData = false;
+  #isSkipping = false;
+  #sawReturn = false;
+
+  constructor(frameMaxBytes: number) {
+    this.#frameMaxBytes = frameMaxBytes;
+    this.#lines = new LineFramer(frameMaxBytes + 16);
+  }
+
+  push(chunk: Uint8Array): SseFrame[] {
+    const frames: SseFrame[] = [];
+    for (const line of this.#cut(chunk)) this.#line(line, frames);
+    return frames;
+  }
+
+  /** LineFramer drops empty lines, which SSE needs; so blank lines are cut here first. */
+  #cut(chunk: Uint8Array): (Frame | "")[] {
+    const lines: (Frame | "")[] = [];
+    let start = 0;
+    for (let i = 0; i < chunk.length; i++) {
+      const byte = chunk[i];
+      if (byte !== NEWLINE && byte !== RETURN) {
+        this.#sawReturn = false;
+        continue;
+      }
+      if (byte === NEWLINE && this.#sawReturn) {
+        this.#sawReturn = false;
+        start = i + 1;
+        continue;
+      }
+      this.#sawReturn = byte === RETURN;
+      if (i === start && this.#lines.pendingBytes === 0) lines.push("");
+      else lines.push(...this.#lines.push(chunk.subarray(start, i)), ...this.#lines.push(LINE_END));
+      start = i + 1;
+    }
+    if (start < chunk.length) this.#lines.push(chunk.subarray(start));
+    return lines;
+  }
+
+  #line(line: Frame | "", frames: SseFrame[]): void {
+    if (line === "") {
+      this.#dispatch(frames);
+    } else if (line.kind === "text") {
+      this.#field(line.text, frames);
+    } else {
+      frames.push(line);
+      this.#isSkipping = true;
+    }
+  }
+
+  #field(line: string, frames: SseFrame[]): void {
+    const colon = line.indexOf(":");
+    if (colon === 0) return; // A comment: keep-alive.
+    const name = colon < 0 ? line : line.slice(0, colon);
+    const rest = colon < 0 ? "" : line.slice(colon + 1);
+    const value = rest.startsWith(" ") ? rest.slice(1) : rest;
+    if (name === "data") this.#appendData(value, frames);
+    else if (name === "event") this.#event = value;
+    else if (name === "id" && !value.includes("\0")) this.#id = value;
+    else if (name === "retry" && /^\d{1,9}$/.test(value)) {
+      frames.push({ kind: "retry", ms: Number(value) });
+    }
+  }
+
+  #appendData(value: string, frames: SseFrame[]): void {
+    if (this.#isSkipping) return;
+    this.#hasData = true;
+    this.#dataBytes += value.length + 1;
+    if (this.#dataBytes <= this.#frameMaxBytes) {
+      this.#data.push(value);
+      return;
+    }
+    const head = (this.#data[0] ?? value).slice(0, EDGE_BYTES);
+    frames.push({ kind: "oversize", bytes: this.#dataBytes, head, tail: value.slice(-EDGE_BYTES) });
+    this.#isSkipping = true;
+    this.#data = [];
+  }
+
+  #dispatch(frames: SseFrame[]): void {
+    if (!this.#isSkipping && (this.#hasData || this.#id !== undefined)) {
+      const event = this.#event === "" ? "message" : this.#event;
+      frames.push({ kind: "event", event, data: this.#data.join("\n"), id: this.#id });
+    }
+    this.#event = "";
+    this.#data = [];
+    this.#dataBytes = 0;
+    this.#id = undefined;
+    this.#hasData = false;
+    this.#isSkipping = false;
+  }
+}
+
+const LINE_END = Uint8Array.of(NEWLINE);

@@ -1,0 +1,106 @@
+/**
+ * Finds where members stand in JSON text that is already known to be valid, without building values.
+ * Iterative, so depth costs nothing; strings are skipped with `indexOf`, so length costs little.
+ */
+
+export interface Span {
+  readonly start: number;
+  readonly end: number;
+}
+
+export interface Member extends Span {
+  /** The member's name; the empty string for an array's elements. */
+  readonly key: string;
+}
+
+const QUOTE = 34;
+const COMMA = 44;
+const COLON = 58;
+const OPEN_BRACKET = 91;
+const BACKSLASH = 92;
+const CLOSE_BRACKET = 93;
+const OPEN_BRACE = 123;
+const CLOSE_BRACE = 125;
+
+function skipSpace(text: string, at: number): number {
+  let i = at;
+  // In valid JSON every character up to and including the space between tokens is white space.
+  while (text.charCodeAt(i) <= 32) i++;
+  return i;
+}
+
+/** `at` stands on the opening quote; returns the position after the closing one. */
+function skipString(text: string, at: number): number {
+  let i = text.indexOf('"', at + 1);
+  while (text.charCodeAt(i - 1) === BACKSLASH) {
+    let first = i - 1;
+    while (text.charCodeAt(first - 1) === BACKSLASH) first--;
+    if ((i - first) % 2 === 0) return i + 1;
+    i = text.indexOf('"', i + 1);
+  }
+  return i + 1;
+}
+
+function skipValue(text: string, at: number): number {
+  const first = text.charCodeAt(at);
+  if (first === QUOTE) return skipString(text, at);
+  if (first === OPEN_BRACE || first === OPEN_BRACKET) return skipContainer(text, at);
+  let i = at;
+  for (;;) {
+    const c = text.charCodeAt(i);
+    if (c === COMMA || c === CLOSE_BRACE || c === CLOSE_BRACKET || c <= 32 || Number.isNaN(c))
+      return i;
+    i++;
+  }
+}
+
+function skipContainer(text: string, at: number): number {
+  let depth = 0;
+  let i = at;
+  for (;;) {
+    const c = text.charCodeAt(i);
+    if (c === QUOTE) {
+      i = skipString(text, i);
+      continue;
+    }
+    if (c === OPEN_BRACE || c === OPEN_BRACKET) depth++;
+    else if ((c === CLOSE_BRACE || c === CLOSE_BRACKET) && --depth === 0) return i + 1;
+    i++;
+  }
+}
+
+/** The members of the object, or elements of the array, that starts at `from` (after white space). */
+export function membersOf(text: string, from = 0): Member[] {
+  const members: Member[] = [];
+  let i = skipSpace(text, from);
+  const isArray = text.charCodeAt(i) === OPEN_BRACKET;
+  i = skipSpace(text, i + 1);
+  while (text.charCodeAt(i) !== CLOSE_BRACE && text.charCodeAt(i) !== CLOSE_BRACKET) {
+    let key = "";
+    if (!isArray) {
+      const keyEnd = skipString(text, i);
+      const raw = text.slice(i + 1, keyEnd - 1);
+      key = raw.includes("\\") ? (JSON.parse(text.slice(i, keyEnd)) as string) : raw;
+      i = skipSpace(text, keyEnd);
+      if (text.charCodeAt(i) === COLON) i = skipSpace(text, i + 1);
+    }
+    const end = skipValue(text, i);
+    members.push({ key, start: i, end });
+    i = skipSpace(text, end);
+    if (text.charCodeAt(i) === COMMA) i = skipSpace(text, i + 1);
+  }
+  return members;
+}
+
+/** The span of a nested member by its path of object keys; the last of duplicates, as in JSON.parse. */
+export function memberOf(text: string, ...path: readonly string[]): Span | undefined {
+  let span: Span = { start: 0, end: text.length };
+  for (const key of path) {
+    const start = skipSpace(text, span.start);
+    if (text.charCodeAt(start) !== OPEN_BRACE) return undefined;
+    const found = membersOf(text, start).findLast((member) => member.key === key);
+    if (found === undefined) return undefined;
+    span = found;
+  }
+  return span;
+}

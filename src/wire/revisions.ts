@@ -1,0 +1,22 @@
+/** The protocol revisions that Holdfast knows, newest first, and what differs in their wire form. */
+
+export interface Revision {
+  readonly version: string;
+  readonly era: "legacy" | "modern";
+  /** JSON-RPC batches may be sent (2025-03-26 only; removed in 2025-06-18). */
+  readonly hasBatches: boolean;
+  /** `MCP-Protocol-Version` is sent on every HTTP request after `initialize` (from 2025-06-18). */
+  readonly hasVersionHeader: boolean;
+}
+
+export const REVISIONS: readonly Revision[] = [
+  { version: "2025-11-25", era: "legacy", hasBatches: false, hasVersionHeader: true },
+  { version: "2025-06-18", era: "legacy", hasBatches: false, hasVersionHeader: true },
+  { version: "2025-03-26", era: "legacy", hasBatches: true, hasVersionHeader: false },
+  { version: "2024-11-05", era: "legacy", hasBatches: false, hasVersionHeader: false },
+];
+
+/** An unknown version is treated as the newest legacy one: we carry what we do not understand. */
+export function revisionOf(version: string | undefined): Revision {
+  return REVISIONS.find((r) => r.version === version) ?? (REVISIONS[0] as Revision);
+}
