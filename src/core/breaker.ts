@@ -10,7 +10,12 @@
 
 export type Breaker =
   | { readonly state: "closed"; readonly failures: number }
-  | { readonly state: "open"; readonly openedAt: number; readonly openMs: number; readonly round: number }
+  | {
+      readonly state: "open";
+      readonly openedAt: number;
+      readonly openMs: number;
+      readonly round: number;
+    }
   | { readonly state: "half_open"; readonly round: number };
 
 /** Envoy and Finagle: 5 in a row. */

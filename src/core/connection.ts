@@ -93,7 +93,11 @@ export function step(link: Link, event: LinkEvent, context: LinkContext): Link {
   switch (event.kind) {
     case "want":
       if (link.state !== "idle") return link;
-      return { ...link, nextAttemptAt: link.nextAttemptAt ?? now, troubleSince: link.troubleSince ?? now };
+      return {
+        ...link,
+        nextAttemptAt: link.nextAttemptAt ?? now,
+        troubleSince: link.troubleSince ?? now,
+      };
     case "use":
       return soonerForUse(link, now);
     case "dial":
@@ -117,7 +121,12 @@ export function step(link: Link, event: LinkEvent, context: LinkContext): Link {
       return { ...link, gatedUntil: Math.max(link.gatedUntil ?? 0, event.untilAt) };
     case "wake":
       if (!isAway(link.state)) return { ...link, failures: 0 };
-      return { ...link, failures: 0, breaker: probe(link.breaker), nextAttemptAt: now + context.random * 1000 };
+      return {
+        ...link,
+        failures: 0,
+        breaker: probe(link.breaker),
+        nextAttemptAt: now + context.random * 1000,
+      };
     case "drain":
       return { ...to(link, "draining", now), nextAttemptAt: undefined };
     case "stop":
@@ -129,11 +138,17 @@ export function step(link: Link, event: LinkEvent, context: LinkContext): Link {
 
 /** Not connected and not trying right now. */
 export function isAway(state: UpstreamState): boolean {
-  return state === "waiting" || state === "open" || state === "needs_auth" || state === "misconfigured";
+  return (
+    state === "waiting" || state === "open" || state === "needs_auth" || state === "misconfigured"
+  );
 }
 
 /** When the next attempt is due, with L3 applied; undefined where none is planned. */
-export function nextDialAt(link: Link, hasCaller: boolean, transport: "stdio" | "http"): number | undefined {
+export function nextDialAt(
+  link: Link,
+  hasCaller: boolean,
+  transport: "stdio" | "http",
+): number | undefined {
   if (link.nextAttemptAt === undefined) return undefined;
   const isPersonNeeded = link.state === "needs_auth" || link.state === "misconfigured";
   if (!hasCaller || isPersonNeeded || link.failedAt === undefined) return link.nextAttemptAt;
@@ -169,7 +184,11 @@ function onFail(link: Link, failure: Failure, context: LinkContext): Link {
     troubleSince: link.troubleSince ?? now,
     failures: (wasHealthy ? 0 : link.failures) + 1,
     restarts: link.state === "serving" ? link.restarts + 1 : link.restarts,
-    exits: recent(failure.kind === "process_exit" ? [...link.exits, now] : link.exits, now, CRASH_WINDOW_MS),
+    exits: recent(
+      failure.kind === "process_exit" ? [...link.exits, now] : link.exits,
+      now,
+      CRASH_WINDOW_MS,
+    ),
   };
   switch (FAILURES[failure.kind].recovery) {
     case "wait_for_person": {
@@ -247,10 +266,14 @@ export function saveLink(link: Link, now: number): SavedLink {
 export function restoreLink(from: SavedLink, now: number): Link {
   const link = { ...freshLink(now), ...from };
   const latest = now + CRASH_COOLDOWN_MS;
+  const isCooling = link.nextAttemptAt !== undefined && link.nextAttemptAt > now;
   return {
     ...link,
+    state: isCooling ? "waiting" : "idle",
+    troubleSince: isCooling ? link.failedAt : undefined,
     exits: recent(link.exits, now, CRASH_WINDOW_MS),
     failedAt: link.failedAt === undefined ? undefined : Math.min(link.failedAt, now),
-    nextAttemptAt: link.nextAttemptAt === undefined ? undefined : Math.min(link.nextAttemptAt, latest),
+    nextAttemptAt:
+      link.nextAttemptAt === undefined ? undefined : Math.min(link.nextAttemptAt, latest),
   };
 }

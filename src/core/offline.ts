@@ -93,7 +93,8 @@ const KNOWN_CLIENTS: readonly KnownClient[] = [
   { name: /codex/i, handshakeMs: 10_000 },
 ];
 
-const known = (name: string): KnownClient | undefined => KNOWN_CLIENTS.find((c) => c.name.test(name));
+const known = (name: string): KnownClient | undefined =>
+  KNOWN_CLIENTS.find((c) => c.name.test(name));
 
 /** A client's patience where it is known, ms. */
 export function patienceMs(clientName: string): number | undefined {
@@ -111,7 +112,9 @@ export function holdMs(settings: Settings, clientName: string, tool: string | un
 /** How long `initialize` may wait for an upstream of which nothing is known, ms. */
 export function handshakeWaitMs(settings: Settings, clientName: string): number {
   const limit = known(clientName)?.handshakeMs;
-  return limit === undefined ? settings.handshakeWaitMs : Math.min(settings.handshakeWaitMs, limit - 2_000);
+  return limit === undefined
+    ? settings.handshakeWaitMs
+    : Math.min(settings.handshakeWaitMs, limit - 2_000);
 }
 
 /** Less patience than this is not enough for an unsafe call: its caller would be gone before the answer. */

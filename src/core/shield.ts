@@ -15,7 +15,12 @@ export type Remembered =
   /** Ended, and nobody has been given the outcome. */
   | { readonly kind: "stored"; readonly callId: string; readonly at: number }
   /** Outcome unknown. */
-  | { readonly kind: "doubt"; readonly callId: string; readonly at: number; readonly isWarned: boolean };
+  | {
+      readonly kind: "doubt";
+      readonly callId: string;
+      readonly at: number;
+      readonly isWarned: boolean;
+    };
 
 export type ShieldVerdict =
   | { readonly kind: "pass" }
@@ -44,7 +49,8 @@ export class Shield {
   /** Forgets `callId` if it is still what the fingerprint stands for. */
   forget(fingerprint: string | undefined, callId: string): void {
     if (fingerprint === undefined) return;
-    if (this.#byFingerprint.get(fingerprint)?.callId === callId) this.#byFingerprint.delete(fingerprint);
+    if (this.#byFingerprint.get(fingerprint)?.callId === callId)
+      this.#byFingerprint.delete(fingerprint);
   }
 
   /** What becomes of a new call with this fingerprint. Uses up a warning. */
