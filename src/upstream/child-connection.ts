@@ -167,10 +167,14 @@ export class ChildConnection implements Connection {
   /** S5. Usually the child is about to exit, and its exit says more than the closed pipe. */
   #abandonSoon(cause: string): void {
     if (this.#state.kind !== "running" || this.#cancelAbandon !== undefined) return;
-    this.#cancelAbandon = this.#options.world.timer(ABANDON_AFTER_MS, () => {
-      if (this.#state.kind !== "running" || this.#ladder !== undefined) return;
-      this.#abandonedFor = cause;
-      void this.close(ABANDON_GRACE_MS);
+    const { world } = this.#options;
+    this.#cancelAbandon = world.timer(ABANDON_AFTER_MS, () => {
+      // After a stall of ours the timer is due before an exit was noticed: look for that first.
+      world.soon(() => {
+        if (this.#state.kind !== "running" || this.#ladder !== undefined) return;
+        this.#abandonedFor = cause;
+        void this.close(ABANDON_GRACE_MS);
+      });
     });
   }
 
@@ -180,8 +184,12 @@ export class ChildConnection implements Connection {
     this.#cancelAbandon?.();
     // What the child left behind must not hold its pipes, nor run beside its successor.
     signalGroup(this.#options.pid, "SIGTERM");
-    const cancelTimer = this.#options.world.timer(DRAIN_MS, () => {
-      this.#drained();
+    const { world } = this.#options;
+    const cancelTimer = world.timer(DRAIN_MS, () => {
+      // After a stall of ours the timer is due before the pipes were looked at: read them first.
+      world.soon(() => {
+        this.#drained();
+      });
     });
     this.#state = { kind: "draining", exit, cancelTimer };
   }

@@ -48,10 +48,12 @@ export function minimalEnvironment(
   env: Environment,
   extra: Readonly<Record<string, string>>,
 ): Record<string, string> {
+  const isWindows = process.platform === "win32";
+  const wanted = new Set(isWindows ? MINIMAL_WINDOWS : MINIMAL_POSIX);
   const kept: Record<string, string> = {};
-  for (const name of process.platform === "win32" ? MINIMAL_WINDOWS : MINIMAL_POSIX) {
-    const value = env[name];
-    if (value !== undefined && !value.startsWith("()")) kept[name] = value;
+  for (const [name, value] of Object.entries(env)) {
+    if (value === undefined || value.startsWith("()")) continue;
+    if (wanted.has(isWindows ? name.toUpperCase() : name)) kept[name] = value;
   }
   return { ...kept, ...extra };
 }

@@ -60,7 +60,7 @@ export class StdinWriter {
   /** Writes what the pipe takes at once, then closes it. */
   end(): void {
     if (!this.#isOpen) return;
-    this.#flush();
+    if (this.#waiting.length > 0 && !this.#stdin.writableNeedDrain) this.#stdin.write(this.#take());
     this.#isOpen = false;
     this.#stdin.end();
   }

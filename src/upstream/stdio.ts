@@ -109,7 +109,9 @@ function firstEvent(child: ChildProcess): Promise<unknown> {
 
 function failed(error: unknown, options: StdioOptions): DialOutcome {
   const { command, cwd, env, maskValues } = options;
-  const why = spawnFailure(error, { command, cwd, path: env["PATH"] });
+  // Windows spells it "Path".
+  const path = Object.keys(env).find((name) => name.toUpperCase() === "PATH") ?? "PATH";
+  const why = spawnFailure(error, { command, cwd, path: env[path] });
   return { kind: "failed", failure: { ...why, message: maskText(why.message, maskValues) } };
 }
 
