@@ -94,6 +94,7 @@ class StdioLink implements ClientLink {
   send(text: string): void {
     if (!this.#options.output.writable) return;
     this.#pending += `${onOneLine(text)}\n`;
+    if (!this.#isPaused && this.bufferedBytes() > UNREAD_BYTES_MAX) this.#pause();
     if (this.#isScheduled) return;
     this.#isScheduled = true;
     this.#options.world.soon(() => {
@@ -132,12 +133,15 @@ class StdioLink implements ClientLink {
   #flush(): void {
     const lines = this.#pending;
     this.#pending = "";
-    const { input, output } = this.#options;
-    if (lines === "" || !output.writable) return;
-    output.write(lines);
-    if (this.#isPaused || output.writableLength < UNREAD_BYTES_MAX) return;
+    const { output } = this.#options;
+    if (lines !== "" && output.writable) output.write(lines);
+    // Without a need to drain no `drain` will come.
+    if (!output.writableNeedDrain) this.#resume();
+  }
+
+  #pause(): void {
     this.#isPaused = true;
-    input.pause();
+    this.#options.input.pause();
   }
 
   #resume(): void {
