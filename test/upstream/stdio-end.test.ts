@@ -5,7 +5,11 @@ import { join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
-import { killLeftoverGroup, startedAtOf } from "../../src/upstream/process-group.ts";
+import {
+  killLeftoverGroup,
+  startedAtOf,
+  type StartedChild,
+} from "../../src/upstream/process-group.ts";
 import { childrenOf, eventually, groupMembers, isAlive, until } from "../support/processes.ts";
 import { dial, FIXTURE, type Observed } from "../support/stdio-upstream.ts";
 
@@ -112,6 +116,7 @@ describe("a process that is killed with a child", () => {
   const root = resolve(fileURLToPath(new URL("../..", import.meta.url)));
   const built = mkdtempSync(join(tmpdir(), "holdfast-built-"));
   const started: ChildProcess[] = [];
+  const children: StartedChild[] = [];
 
   beforeAll(() => {
     const tsc = join(root, "node_modules/typescript/bin/tsc");
@@ -124,6 +129,7 @@ describe("a process that is killed with a child", () => {
   });
   afterEach(() => {
     for (const proxy of started.splice(0)) proxy.kill("SIGKILL");
+    for (const child of children.splice(0)) killLeftoverGroup(child);
   });
   afterAll(() => {
     rmSync(built, { recursive: true });
@@ -132,7 +138,7 @@ describe("a process that is killed with a child", () => {
   /** Starts a process that holds the fixture upstream; resolves once the upstream is `ready`. */
   async function startProxy(...actions: string[]): Promise<{
     readonly proxy: ChildProcess;
-    readonly child: { readonly pid: number; readonly startedAt: string };
+    readonly child: StartedChild;
   }> {
     const program = fileURLToPath(new URL("../fixtures/proxy-like.mjs", import.meta.url));
     const args = [program, built, process.execPath, FIXTURE, ...actions, "notify=ready"];
@@ -145,8 +151,9 @@ describe("a process that is killed with a child", () => {
     await until("the upstream is ready", () =>
       lines.some((line) => JSON.stringify(line).includes('"method":"ready"')),
     );
-    const found = lines.find((line) => "child" in line)?.["child"];
-    return { proxy, child: found as { pid: number; startedAt: string } };
+    const child = lines.find((line) => "child" in line)?.["child"] as StartedChild;
+    children.push(child);
+    return { proxy, child };
   }
 
   it("leaves nothing of it: a child that ignores all but SIGKILL is gone soon, with its group", async () => {
