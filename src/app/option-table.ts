@@ -67,8 +67,8 @@ const waiting = {
     server(
       "trustAnnotations",
       "true",
-      "Believe a server that marks its tools as read-only or idempotent. If false, every tool " +
-        "without a setting of its own is unsafe and never sent twice.",
+      "Whether a server is believed that marks its tools as read-only or idempotent. If not, every " +
+        "tool without a setting of its own is unsafe and never sent twice.",
     ),
   ),
   stateful: boolean(

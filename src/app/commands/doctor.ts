@@ -1,13 +1,5 @@
 /** `holdfast doctor`: one line a check, with what can be done where one is not right. */
-import {
-  closeSync,
-  fsyncSync,
-  openSync,
-  readFileSync,
-  statfsSync,
-  unlinkSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, fsyncSync, openSync, statfsSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError, errorText } from "../../base/errors.ts";
 import { sizeText } from "../../observe/status.ts";
@@ -151,32 +143,44 @@ async function checkSqlite(): Promise<Check> {
 }
 
 function checkNode(): Check {
-  const least = JSON.parse(
-    readFileSync(new URL("../../../package.json", import.meta.url), "utf8"),
-  ) as { engines: { node: string } };
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
   const text = `Node ${process.versions.node}`;
   return major > 20 || (major === 20 && minor >= 19)
     ? ok("node", text)
-    : fail("node", text, `needs ${least.engines.node}`);
+    : fail("node", text, "install Node 20.19 or newer");
 }
 
-async function checkUpstream(plan: RunPlan, outside: Outside): Promise<Check> {
+/** How to come by the plan of the server that was named; may throw `ConfigError`. */
+export type MakePlan = () => Promise<RunPlan>;
+
+async function checkUpstream(makePlan: MakePlan, outside: Outside): Promise<Check[]> {
+  let plan: RunPlan;
+  try {
+    plan = await makePlan();
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return [fail("server", error.message, "correct it; holdfast would not start")];
+  }
   const name = `server ${plan.name}`;
+  const { degraded } = plan.identity;
+  const late = "calls of an earlier process will wait for you instead of running";
+  const identity = degraded === undefined ? [] : [warn("identity", degraded, late)];
   const found = await probeUpstream(plan.target, plan.maskValues, outside.world, PROBE_DEADLINE_MS);
-  if (found.isReachable) return ok(name, found.text);
-  const where =
-    plan.target.kind === "stdio" ? "Run it by itself" : "Look at the address and headers";
-  return fail(name, `${plan.targetText}: ${found.text}`, where);
+  if (found.isReachable) return [...identity, ok(name, found.text)];
+  const advice =
+    plan.target.kind === "stdio"
+      ? "run that command by itself and see what it says"
+      : "check the address, the network and the headers";
+  return [...identity, fail(name, `${plan.targetText}: ${found.text}`, advice)];
 }
 
 const SIGNS = { ok: "ok  ", warn: "warn", fail: "FAIL" } as const;
 
-/** Runs every check; `plan` is what to dial, if anything was named. */
+/** Runs every check; `makePlan` where a server was named that is to be dialled. */
 export async function runDoctor(
   asked: string | undefined,
   folders: Folders,
-  plan: RunPlan | undefined,
+  makePlan: MakePlan | undefined,
   isJson: boolean,
   outside: Outside,
 ): Promise<number> {
@@ -187,11 +191,7 @@ export async function runDoctor(
     ...checkFolder(folders, outside),
     await checkSqlite(),
   ];
-  if (plan?.identity.degraded !== undefined) {
-    const advice = "calls of an earlier process will wait for you instead of running";
-    checks.push(warn("identity", plan.identity.degraded, advice));
-  }
-  if (plan !== undefined) checks.push(await checkUpstream(plan, outside));
+  if (makePlan !== undefined) checks.push(...(await checkUpstream(makePlan, outside)));
   const isFine = checks.every((check) => check.verdict !== "fail");
   if (isJson) {
     outside.out(`${JSON.stringify({ isFine, checks })}\n`);
