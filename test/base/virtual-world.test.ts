@@ -1,5 +1,5 @@
 /** The virtual world is what engine tests stand on, so it is tested like the engine (V1–V3). */
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { realWorld } from "../../src/base/world.ts";
 import { VirtualWorld } from "../support/virtual-world.ts";
 
@@ -140,5 +140,37 @@ describe("ids", () => {
     expect(virtual.digest("k", "text")).toBe(real.digest("k", "text"));
     expect(real.digest("k", "text")).not.toBe(real.digest("other", "text"));
     expect(real.digest("", "text")).toMatch(/^[0-9a-f]{64}$/);
+  });
+});
+
+describe("ids of the real world", () => {
+  it("sort in order of making, also when the wall clock is set back", () => {
+    const now = vi.spyOn(Date, "now");
+    try {
+      const world = realWorld();
+      const at = 1_800_000_000_000;
+      const ids = [at, at - 60_000, at + 1, at].map((instant) => {
+        now.mockReturnValue(instant);
+        return world.newId("c");
+      });
+      expect([...ids].sort()).toEqual(ids);
+    } finally {
+      now.mockRestore();
+    }
+  });
+
+  it("sort in order of making beyond a million in one millisecond", () => {
+    const now = vi.spyOn(Date, "now").mockReturnValue(1_800_000_000_000);
+    try {
+      const world = realWorld();
+      let last = "";
+      for (let i = 0; i < 1_100_000; i++) {
+        const id = world.newId("c");
+        if (id <= last) throw new Error(`${id} after ${last}`);
+        last = id;
+      }
+    } finally {
+      now.mockRestore();
+    }
   });
 });

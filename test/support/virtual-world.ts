@@ -9,7 +9,7 @@
  *     wall clock alone, as a sleeping laptop and a corrected clock do.
  */
 import { createHmac } from "node:crypto";
-import { formatId, type CancelTimer, type World } from "../../src/base/world.ts";
+import { idMaker, type CancelTimer, type World } from "../../src/base/world.ts";
 
 export interface VirtualWorldOptions {
   readonly seed?: number;
@@ -39,7 +39,7 @@ export class VirtualWorld implements World {
   #order = 0;
   #soon: (() => void)[] = [];
   #randomState: number;
-  #idCount = 0;
+  readonly #makeId = idMaker();
   #isRunning = false;
 
   constructor({ seed = 1, startAt = 1_800_000_000_000 }: VirtualWorldOptions = {}) {
@@ -81,7 +81,7 @@ export class VirtualWorld implements World {
 
   newId(prefix: string): string {
     const random = Uint8Array.from({ length: 12 }, () => Math.floor(this.random() * 256));
-    return formatId(prefix, this.now(), this.#idCount++, random);
+    return this.#makeId(prefix, this.now(), random);
   }
 
   digest(key: string, text: string): string {
