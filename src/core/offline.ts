@@ -101,10 +101,12 @@ export function patienceMs(clientName: string): number | undefined {
   return known(clientName)?.patienceMs;
 }
 
-/** The hold of one call, ms: the tool's, else a second less than a known patience, else the default. */
+/** The hold of one call, ms: the tool's, else the client's, else a second less than a known patience, else the default. */
 export function holdMs(settings: Settings, clientName: string, tool: string | undefined): number {
   const own = tool === undefined ? undefined : settings.tools[tool]?.holdMs;
   if (own !== undefined) return own;
+  const configured = settings.clients[clientName];
+  if (configured !== undefined) return configured;
   const patience = patienceMs(clientName);
   return patience === undefined ? settings.holdMs : Math.min(settings.holdMs, patience - 1_000);
 }

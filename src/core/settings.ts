@@ -48,4 +48,6 @@ export interface Settings {
   readonly drainMs: number;
   readonly limits: Limits;
   readonly tools: Readonly<Record<string, ToolSettings>>;
+  /** The hold of one client, ms, by the name it gives itself. */
+  readonly clients: Readonly<Record<string, number>>;
 }

@@ -289,7 +289,6 @@ export class Host implements ClientHandler {
     } else {
       this.#answerHandshake(request.idText, known);
     }
-    line.supervisor.want();
   }
 
   #newSession(params: JsonObject): SessionRow {

@@ -3,7 +3,6 @@
  * client finish what a dead process left behind, over a connection initialised as its client's was.
  */
 import { handshakeVariant, type SessionRow } from "../core/session.ts";
-import type { SavedLink } from "../core/connection.ts";
 import type { UpstreamStatus } from "../core/status.ts";
 import type { Failure } from "../core/failure.ts";
 import type { JsonObject, Message, ReplyMessage } from "../wire/message.ts";
@@ -59,7 +58,6 @@ export class Line {
     session: SessionRow,
     client: LineClient | undefined,
     hooks: LineHooks,
-    from: SavedLink | undefined,
   ) {
     this.#context = context;
     this.#hooks = hooks;
@@ -120,7 +118,7 @@ export class Line {
       },
     });
     this.#replayer = this.#newReplayer();
-    this.supervisor = this.#newSupervisor(from);
+    this.supervisor = this.#newSupervisor();
   }
 
   get session(): SessionRow {
@@ -229,34 +227,30 @@ export class Line {
     });
   }
 
-  #newSupervisor(from: SavedLink | undefined): Supervisor {
-    return new Supervisor(
-      this.#context,
-      {
-        prepare: (channel, isResumed) => this.#prepare(channel, isResumed),
-        onServing: (channel) => {
-          this.#onServing(channel);
-        },
-        onMessage: (message, _relatedId, channel) => {
-          this.#onMessage(message, channel);
-        },
-        onOutcome: (id, outcome) => {
-          this.dispatcher.onOutcome(id, outcome);
-        },
-        onDown: (cause, resumable) => {
-          this.#onDown(cause, resumable);
-        },
-        onUnresumed: (cause) => {
-          this.dispatcher.onDown(cause, new Set());
-        },
-        onLink: () => {
-          this.keeper.review();
-        },
-        hasCaller: () => this.queue.size > 0 || this.#hooks.hasEarlyCaller(),
-        isBusy: () => this.dispatcher.inFlight > 0,
+  #newSupervisor(): Supervisor {
+    return new Supervisor(this.#context, {
+      prepare: (channel, isResumed) => this.#prepare(channel, isResumed),
+      onServing: (channel) => {
+        this.#onServing(channel);
       },
-      from,
-    );
+      onMessage: (message, _relatedId, channel) => {
+        this.#onMessage(message, channel);
+      },
+      onOutcome: (id, outcome) => {
+        this.dispatcher.onOutcome(id, outcome);
+      },
+      onDown: (cause, resumable) => {
+        this.#onDown(cause, resumable);
+      },
+      onUnresumed: (cause) => {
+        this.dispatcher.onDown(cause, new Set());
+      },
+      onLink: () => {
+        this.keeper.review();
+      },
+      hasCaller: () => this.queue.size > 0 || this.#hooks.hasEarlyCaller(),
+      isBusy: () => this.dispatcher.inFlight > 0,
+    });
   }
 
   async #prepare(channel: Channel, isResumed: boolean): Promise<Failure | undefined> {

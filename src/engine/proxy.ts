@@ -163,29 +163,26 @@ export class Proxy {
           this.#delivery.tellPending(of, call, waiter);
         },
       },
-      this.#savedLink,
     );
     this.#rescuer.attach(line);
+    // Not before the journal is open: left-over children are gone then, and the backoff is known.
+    this.#context.journal().then(() => {
+      line.supervisor.want(this.#savedLink);
+    }, this.#context.fatal);
     return line;
   }
 
   #newExtraLine(session: SessionRow): Line {
-    return new Line(
-      this.#context,
-      session,
-      undefined,
-      {
-        onHandshake: () => {},
-        hasEarlyCaller: () => false,
-        onEnded: (of, call, reply) => {
-          this.#onEnded(of, call, reply);
-        },
-        tellPending: (of, call, waiter) => {
-          this.#delivery.tellPending(of, call, waiter);
-        },
+    return new Line(this.#context, session, undefined, {
+      onHandshake: () => {},
+      hasEarlyCaller: () => false,
+      onEnded: (of, call, reply) => {
+        this.#onEnded(of, call, reply);
       },
-      this.#savedLink,
-    );
+      tellPending: (of, call, waiter) => {
+        this.#delivery.tellPending(of, call, waiter);
+      },
+    });
   }
 
   #onEnded(...[line, call, reply]: Parameters<Delivery["ended"]>): void {

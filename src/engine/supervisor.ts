@@ -56,13 +56,12 @@ export class Supervisor {
   #closing: Promise<void> | undefined;
   lastReplyAt: number | undefined;
 
-  constructor(context: EngineContext, hooks: SupervisorHooks, from: SavedLink | undefined) {
+  constructor(context: EngineContext, hooks: SupervisorHooks) {
     this.#context = context;
     this.#hooks = hooks;
     this.#connector = context.newConnector();
     this.#nonce = context.world.newId("e").slice(-8);
-    const now = context.world.now();
-    this.#link = from === undefined ? freshLink(now) : restoreLink(from, now);
+    this.#link = freshLink(context.world.now());
     this.#liveness = new Liveness(context, {
       ping: () => this.#channel?.ask((id) => context.dialect.ping(id), "request", 5_000),
       list: () =>
@@ -105,8 +104,11 @@ export class Supervisor {
     return this.#link.gatedUntil ?? 0;
   }
 
-  /** From now on there should be a connection. */
-  want(): void {
+  /** From now on there should be a connection. `from`: where an earlier process left off. */
+  want(from?: SavedLink): void {
+    if (from !== undefined && this.#link.state === "idle") {
+      this.#link = restoreLink(from, this.#context.world.now());
+    }
     this.#apply({ kind: "want" });
   }
 
