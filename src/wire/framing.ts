@@ -55,6 +55,15 @@ interface Overrun {
   tail: Uint8Array;
 }
 
+/**
+ * A JSON text on one line, as NDJSON wants it. Line ends can stand only between its tokens, never
+ * raw inside a string, so a space means the same.
+ */
+export function onOneLine(text: string): string {
+  if (!text.includes("\n") && !text.includes("\r")) return text;
+  return text.replace(/[\r\n]+/g, " ");
+}
+
 /** Newline-delimited JSON. Empty lines are skipped; a final line without a newline is not a message. */
 export class LineFramer {
   readonly #frameMaxBytes: number;
