@@ -154,8 +154,7 @@ export interface ListedCall {
 
 export async function calls(lab: Lab, ...options: string[]): Promise<readonly ListedCall[]> {
   const { stdout } = await command(lab, ["calls", "list", "--json", ...options]);
-  const listed = JSON.parse(stdout) as readonly ListedCall[] | { calls: readonly ListedCall[] };
-  return "calls" in listed ? listed.calls : listed;
+  return (JSON.parse(stdout) as { calls: readonly ListedCall[] }).calls;
 }
 
 export interface Reply {
