@@ -150,6 +150,7 @@ export interface ListedCall {
   readonly executed: string;
   readonly tool: string;
   readonly reason?: string;
+  readonly note?: string;
 }
 
 export async function calls(lab: Lab, ...options: string[]): Promise<readonly ListedCall[]> {
