@@ -14,6 +14,7 @@ import {
   type Result,
 } from "@modelcontextprotocol/sdk/types.js";
 import { until } from "./lab.ts";
+import { normal, sorted } from "./normal.ts";
 
 export interface Recording {
   /** What the client learned in the handshake. */
@@ -25,40 +26,6 @@ export interface Recording {
   /** What the server asked of the client, sorted. */
   readonly asked: readonly unknown[];
 }
-
-const PATTERNS: readonly (readonly [RegExp, string])[] = [
-  [/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, "<uuid>"],
-  [/\b[0-9a-f]{32}\b/g, "<id>"],
-  [/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, "<instant>"],
-  [/\d{1,2}:\d\d:\d\d(\s?[AP]M)?/g, "<time>"],
-  [
-    /(Debug|Info|Notice|Warning|Error|Critical|Alert|Emergency)[- ]level[- ]message/g,
-    "<simulated>",
-  ],
-];
-
-function normalText(text: string): string {
-  const isBase64 = text.length > 20 && text.length % 4 === 0 && /^[A-Za-z0-9+/]+=*$/.test(text);
-  const plain = isBase64 ? Buffer.from(text, "base64").toString("latin1") : text;
-  const shown = plain.startsWith("Resource ") ? plain : text;
-  return PATTERNS.reduce((result, [pattern, word]) => result.replace(pattern, word), shown);
-}
-
-/** The same value in every run. A simulated log message has a random level. */
-export function normal(value: unknown): unknown {
-  if (typeof value === "string") return normalText(value);
-  if (Array.isArray(value)) return value.map(normal);
-  if (typeof value !== "object" || value === null) return value;
-  const entries = Object.entries(value).map(([key, member]) => [key, normal(member)] as const);
-  const object = Object.fromEntries(entries) as Record<string, unknown>;
-  if (typeof object["data"] === "string" && object["data"].includes("<simulated>")) {
-    object["level"] = "<random>";
-  }
-  return object;
-}
-
-const sorted = (values: readonly unknown[]): unknown[] =>
-  [...values].map(normal).sort((a, b) => (JSON.stringify(a) < JSON.stringify(b) ? -1 : 1));
 
 const text = (value: string) => ({ type: "text" as const, text: value });
 
