@@ -23,13 +23,15 @@ describe("a command that is not there", () => {
     const upstream = await stdioUpstream(lab);
     const [, node = "", ...args] = upstream.target;
     const late = join(lab.folder, "late-command");
-    const first = connect(lab, { args: ["--handshake-wait", "60s", "--", late, ...args] });
-    await until("the first attempt", async () => (await status(lab))[0]?.sessions.length === 1);
+    const proxy = spawnRaw(lab, { args: ["--", late, ...args] });
+    const first = await proxy.handshake();
     writeFileSync(late, `#!/bin/sh\nexec "${node}" "$@"\n`, { mode: 0o755 });
-    const { client } = await first.catch(() =>
-      connect(lab, { args: ["--handshake-wait", "60s", "--", late, ...args] }),
-    );
-    expect(await call(client, "append", { nonce: "n" })).toMatchObject({ isError: false });
+    const greeting = first.error === undefined ? first : await proxy.handshake("2025-06-18", 2);
+    expect(greeting.result).toBeDefined();
+    const params = { name: "append", arguments: { nonce: "n" } };
+    const reply = await proxy.request("call", "tools/call", params);
+    expect(reply.result).toMatchObject({ content: [{ type: "text" }] });
+    expect(lab.nonces()).toEqual(["n"]);
   });
 });
 

@@ -179,8 +179,8 @@ export interface RawProxy {
   /** Waits for the message that fits; those before it stay in `messages`. */
   receive(what: string, fits: (message: Reply) => boolean): Promise<Reply>;
   request(id: string | number, method: string, params?: object): Promise<Reply>;
-  /** initialize and initialized, with id "hello". */
-  handshake(version?: string): Promise<Reply>;
+  /** initialize, with id "hello" unless given, and initialized. */
+  handshake(version?: string, id?: string | number): Promise<Reply>;
   end(): void;
 }
 
@@ -242,10 +242,10 @@ export function spawnRaw(lab: Lab, run: Run): RawProxy {
     send,
     receive,
     request,
-    handshake: async (protocolVersion = "2025-06-18") => {
+    handshake: async (protocolVersion = "2025-06-18", id = "hello") => {
       const clientInfo = { name: "raw", version: "1" };
       const params = { protocolVersion, capabilities: {}, clientInfo };
-      const reply = await request("hello", "initialize", params);
+      const reply = await request(id, "initialize", params);
       await send({ method: "notifications/initialized" });
       return reply;
     },
