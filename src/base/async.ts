@@ -39,15 +39,14 @@ export class Wakeable {
 
   async #run(): Promise<void> {
     this.#isRunning = true;
-    try {
-      while (this.#isWanted) {
-        this.#isWanted = false;
+    while (this.#isWanted) {
+      this.#isWanted = false;
+      try {
         await this.#work();
+      } catch (error) {
+        this.#onError(error);
       }
-    } catch (error) {
-      this.#onError(error);
-    } finally {
-      this.#isRunning = false;
     }
+    this.#isRunning = false;
   }
 }

@@ -36,16 +36,32 @@ function encodeBase32(value: number, length: number): string {
   return text;
 }
 
-/** Layout of an id: 10 characters of time, 4 of a counter, 12 random (60 bits). */
-export function formatId(prefix: string, now: number, count: number, random: Uint8Array): string {
-  let tail = "";
-  for (let i = 0; i < 12; i++) tail += ID_ALPHABET.charAt((random[i] ?? 0) % 32);
-  return `${prefix}_${encodeBase32(now, 10)}${encodeBase32(count % 1048576, 4)}${tail}`;
+/** Ids of one millisecond; more of them borrow from the next one. */
+const IDS_PER_MS = 32 ** 4;
+
+/**
+ * Makes ids of 10 characters of time, 4 of a counter and 12 random (60 bits). Each sorts after the
+ * one before, also when the wall clock is set back. `random`: 12 bytes.
+ */
+export function idMaker(): (prefix: string, now: number, random: Uint8Array) => string {
+  let at = -1;
+  let count = 0;
+  return (prefix, now, random) => {
+    count = now > at ? 0 : count + 1;
+    at = Math.max(at, now);
+    if (count === IDS_PER_MS) {
+      at++;
+      count = 0;
+    }
+    let tail = "";
+    for (let i = 0; i < 12; i++) tail += ID_ALPHABET.charAt((random[i] ?? 0) % 32);
+    return `${prefix}_${encodeBase32(at, 10)}${encodeBase32(count, 4)}${tail}`;
+  };
 }
 
 /** The real world. */
 export function realWorld(): World {
-  let idCount = 0;
+  const makeId = idMaker();
   let pool = randomBytes(0);
   let poolAt = 0;
   return {
@@ -70,7 +86,7 @@ export function realWorld(): World {
       }
       const random = pool.subarray(poolAt, poolAt + 12);
       poolAt += 12;
-      return formatId(prefix, Date.now(), idCount++, random);
+      return makeId(prefix, Date.now(), random);
     },
     digest: (key, text) => createHmac("sha256", key).update(text).digest("hex"),
   };

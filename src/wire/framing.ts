@@ -8,18 +8,22 @@
 
 export type Frame =
   | { readonly kind: "text"; readonly text: string }
-  /** `head` and `tail` are the first and last bytes (≤ 256 each), read as Latin-1. */
-  | {
-      readonly kind: "oversize";
-      readonly bytes: number;
-      readonly head: string;
-      readonly tail: string;
-    }
+  | Oversize
   | { readonly kind: "invalid_utf8"; readonly bytes: number };
+
+/** `head` and `tail` are the first and last bytes (≤ 256 each), read as Latin-1. */
+export interface Oversize {
+  readonly kind: "oversize";
+  readonly bytes: number;
+  readonly head: string;
+  readonly tail: string;
+}
 
 const NEWLINE = 10;
 const RETURN = 13;
 const EDGE_BYTES = 256;
+/** Pieces smaller than this are copied together: an object for each could outweigh its bytes (F2). */
+const BLOCK_BYTES = 16 * 1024;
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
@@ -31,11 +35,8 @@ function decode(bytes: Uint8Array): Frame {
   }
 }
 
-function latin1(bytes: Uint8Array): string {
-  let text = "";
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return text;
-}
+/** For at most `EDGE_BYTES` bytes. */
+const latin1 = (bytes: Uint8Array): string => String.fromCharCode(...bytes);
 
 function concat(chunks: readonly Uint8Array[], length: number): Uint8Array {
   const whole = new Uint8Array(length);
@@ -54,12 +55,24 @@ interface Overrun {
   tail: Uint8Array;
 }
 
+/**
+ * A JSON text on one line, as NDJSON wants it. Line ends can stand only between its tokens, never
+ * raw inside a string, so a space means the same.
+ */
+export function onOneLine(text: string): string {
+  if (!text.includes("\n") && !text.includes("\r")) return text;
+  return text.replace(/[\r\n]+/g, " ");
+}
+
 /** Newline-delimited JSON. Empty lines are skipped; a final line without a newline is not a message. */
 export class LineFramer {
   readonly #frameMaxBytes: number;
   #chunks: Uint8Array[] = [];
   #length = 0;
   #overrun: Overrun | undefined;
+  /** While `#blockUsed` is below its size, the last of `#chunks` is a view of this block. */
+  #block = new Uint8Array(0);
+  #blockUsed = 0;
 
   /** `frameMaxBytes`: the largest line, without its newline. */
   constructor(frameMaxBytes: number) {
@@ -71,6 +84,7 @@ export class LineFramer {
     return this.#overrun?.bytes ?? this.#length;
   }
 
+  /** Keeps hold of `chunk`: the caller must not write to it afterwards. */
   push(chunk: Uint8Array): Frame[] {
     const frames: Frame[] = [];
     let start = 0;
@@ -92,18 +106,33 @@ export class LineFramer {
       this.#overrun.tail = lastBytes([this.#overrun.tail, part]);
       return;
     }
-    if (part.length > 0) this.#chunks.push(part);
-    this.#length += part.length;
+    this.#keep(part);
     if (this.#length <= this.#frameMaxBytes) return;
-    const first = this.#chunks[0] ?? part;
-    const head = first.length >= EDGE_BYTES ? first : concat(this.#chunks, this.#length);
     this.#overrun = {
-      head: latin1(head.subarray(0, EDGE_BYTES)),
+      head: latin1(concat(this.#chunks, this.#length).subarray(0, EDGE_BYTES)),
       bytes: this.#length,
       tail: lastBytes(this.#chunks),
     };
     this.#chunks = [];
     this.#length = 0;
+  }
+
+  #keep(part: Uint8Array): void {
+    if (part.length === 0) return;
+    this.#length += part.length;
+    if (this.#chunks.length === 0 || part.length >= BLOCK_BYTES) {
+      this.#chunks.push(part);
+      this.#blockUsed = this.#block.length;
+      return;
+    }
+    if (this.#blockUsed + part.length > this.#block.length) {
+      this.#block = new Uint8Array(BLOCK_BYTES);
+      this.#blockUsed = 0;
+      this.#chunks.push(this.#block);
+    }
+    this.#block.set(part, this.#blockUsed);
+    this.#blockUsed += part.length;
+    this.#chunks[this.#chunks.length - 1] = this.#block.subarray(0, this.#blockUsed);
   }
 
   #finish(): Frame | undefined {
@@ -139,10 +168,12 @@ function lastBytes(parts: readonly Uint8Array[]): Uint8Array {
  * could answer somebody else's request.
  */
 export function idOfOversize(head: string, tail: string): string | undefined {
-  const id = String.raw`("(?:[^"\\]{1,128})"|-?\d{1,16})`;
+  // ASCII only: the edges are Latin-1, in which any other id would come back garbled.
+  const id = String.raw`("[ !#-[\]-~]{1,128}"|-?\d{1,16})`;
   const atHead = new RegExp(String.raw`^\{"jsonrpc":"2\.0","id":${id},`).exec(head);
   const atTail = new RegExp(String.raw`,"jsonrpc":"2\.0","id":${id}\}\r?$`).exec(tail);
-  return atHead?.[1] ?? atTail?.[1];
+  if (atHead !== null && atTail !== null) return undefined;
+  return (atHead ?? atTail)?.[1];
 }
 
 export interface SseEvent {
@@ -155,15 +186,7 @@ export interface SseEvent {
 }
 
 export type SseFrame =
-  | SseEvent
-  | { readonly kind: "retry"; readonly ms: number }
-  | {
-      readonly kind: "oversize";
-      readonly bytes: number;
-      readonly head: string;
-      readonly tail: string;
-    }
-  | { readonly kind: "invalid_utf8"; readonly bytes: number };
+  SseEvent | { readonly kind: "retry"; readonly ms: number } | Exclude<Frame, { kind: "text" }>;
 
 /**
  * Server-Sent Events as in the WHATWG HTML standard, "Event stream interpretation". An event with an
@@ -177,7 +200,9 @@ export class SseFramer {
   #dataBytes = 0;
   #id: string | undefined;
   #hasData = false;
-  #isSkipping = false;
+  /** The event's data outgrew the limit; reported at its end, when its true tail is known. */
+  #overrun: { head: string; bytes: number; tail: string } | undefined;
+  #isBroken = false;
   #sawReturn = false;
 
   constructor(frameMaxBytes: number) {
@@ -220,9 +245,11 @@ export class SseFramer {
       this.#dispatch(frames);
     } else if (line.kind === "text") {
       this.#field(line.text, frames);
-    } else {
+    } else if (line.kind === "invalid_utf8") {
       frames.push(line);
-      this.#isSkipping = true;
+      this.#isBroken = true;
+    } else if (!line.head.startsWith(":")) {
+      this.#outgrow(line.bytes, line.head.replace(/^data: ?/, ""), line.tail);
     }
   }
 
@@ -232,7 +259,7 @@ export class SseFramer {
     const name = colon < 0 ? line : line.slice(0, colon);
     const rest = colon < 0 ? "" : line.slice(colon + 1);
     const value = rest.startsWith(" ") ? rest.slice(1) : rest;
-    if (name === "data") this.#appendData(value, frames);
+    if (name === "data") this.#appendData(value);
     else if (name === "event") this.#event = value;
     else if (name === "id" && !value.includes("\0")) this.#id = value;
     else if (name === "retry" && /^\d{1,9}$/.test(value)) {
@@ -240,22 +267,32 @@ export class SseFramer {
     }
   }
 
-  #appendData(value: string, frames: SseFrame[]): void {
-    if (this.#isSkipping) return;
+  #appendData(value: string): void {
     this.#hasData = true;
     this.#dataBytes += value.length + 1;
-    if (this.#dataBytes <= this.#frameMaxBytes) {
+    if (this.#overrun !== undefined || this.#dataBytes > this.#frameMaxBytes) {
+      this.#outgrow(value.length + 1, value, value);
+    } else {
       this.#data.push(value);
-      return;
     }
-    const head = (this.#data[0] ?? value).slice(0, EDGE_BYTES);
-    frames.push({ kind: "oversize", bytes: this.#dataBytes, head, tail: value.slice(-EDGE_BYTES) });
-    this.#isSkipping = true;
+  }
+
+  /** `head` and `tail` are those of the line; the event's own head is that of its first line. */
+  #outgrow(bytes: number, head: string, tail: string): void {
+    this.#overrun ??= {
+      head: (this.#data[0] ?? head).slice(0, EDGE_BYTES),
+      bytes: this.#data.reduce((sum, line) => sum + line.length + 1, 0),
+      tail: "",
+    };
+    this.#overrun.bytes += bytes;
+    this.#overrun.tail = tail.slice(-EDGE_BYTES);
     this.#data = [];
   }
 
   #dispatch(frames: SseFrame[]): void {
-    if (!this.#isSkipping && (this.#hasData || this.#id !== undefined)) {
+    if (this.#overrun !== undefined) {
+      if (!this.#isBroken) frames.push({ kind: "oversize", ...this.#overrun });
+    } else if (!this.#isBroken && (this.#hasData || this.#id !== undefined)) {
       const event = this.#event === "" ? "message" : this.#event;
       frames.push({ kind: "event", event, data: this.#data.join("\n"), id: this.#id });
     }
@@ -264,7 +301,8 @@ export class SseFramer {
     this.#dataBytes = 0;
     this.#id = undefined;
     this.#hasData = false;
-    this.#isSkipping = false;
+    this.#overrun = undefined;
+    this.#isBroken = false;
   }
 }
 

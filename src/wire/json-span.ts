@@ -15,6 +15,9 @@ export interface Member extends Span {
 
 const QUOTE = 34;
 const COMMA = 44;
+const MINUS = 45;
+const DIGIT_0 = 48;
+const DIGIT_9 = 57;
 const COLON = 58;
 const OPEN_BRACKET = 91;
 const BACKSLASH = 92;
@@ -103,4 +106,22 @@ export function memberOf(text: string, ...path: readonly string[]): Span | undef
     span = found;
   }
   return span;
+}
+
+/** All numbers in the text, as they are spelled, in order. */
+export function numbersOf(text: string): string[] {
+  const numbers: string[] = [];
+  for (let i = 0; i < text.length;) {
+    const c = text.charCodeAt(i);
+    if (c === QUOTE) {
+      i = skipString(text, i);
+    } else if (c === MINUS || (c >= DIGIT_0 && c <= DIGIT_9)) {
+      const end = skipValue(text, i);
+      numbers.push(text.slice(i, end));
+      i = end;
+    } else {
+      i++;
+    }
+  }
+  return numbers;
 }

@@ -184,7 +184,9 @@ export function withUpstreamId(request: RequestMessage, id: string): string {
   const by = JSON.stringify(id);
   const splices: Splice[] = [{ span: request.idSpan, by }];
   const meta = request.params?.["_meta"];
-  if (isObject(meta) && meta["progressToken"] !== undefined) {
+  const token = isObject(meta) ? meta["progressToken"] : undefined;
+  // Anything else is no token: the server shall see it and refuse it as if we were not there.
+  if (typeof token === "string" || typeof token === "number") {
     const span = progressTokenSpan(request.text);
     if (span !== undefined) splices.push({ span, by });
   }

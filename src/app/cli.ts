@@ -1,0 +1,45 @@
+#!/usr/bin/env node
+/** The entry: joins the command line to this process. */
+import { realWorld } from "../base/world.ts";
+import { runCommandLine } from "./command-line.ts";
+import { realSurroundings } from "./plan.ts";
+
+const interrupted = () =>
+  new Promise<void>((resolve) => {
+    process.once("SIGINT", resolve);
+    process.once("SIGTERM", resolve);
+  });
+
+const written = new Set<NodeJS.WriteStream>();
+
+function write(stream: NodeJS.WriteStream, text: string): void {
+  if (!written.has(stream)) {
+    written.add(stream);
+    // `holdfast calls list | head` closes the pipe early; that is no failure.
+    stream.on("error", (error: NodeJS.ErrnoException) => {
+      if (error.code !== "EPIPE") throw error;
+    });
+  }
+  stream.write(text);
+}
+
+const code = await runCommandLine(process.argv.slice(2), {
+  around: realSurroundings(),
+  world: realWorld(),
+  isTerminal: process.stdout.isTTY,
+  out: (text) => {
+    write(process.stdout, text);
+  },
+  error: (text) => {
+    write(process.stderr, text);
+  },
+  interrupted,
+  runProxy: async (plan) => {
+    const ended = await (await import("./main.ts")).runProxy(plan);
+    // Everything is flushed and closed by now, but a client that never closes our stdin would keep
+    // the process alive. The other commands end by themselves when their output is written.
+    process.exit(ended);
+  },
+  journals: async () => (await import("./journals.ts")).journalReader,
+});
+process.exitCode = code;

@@ -1,0 +1,38 @@
+/** Where a command writes, and how: streams, width, colours. Tests give their own. */
+import type { Paint } from "../../observe/status.ts";
+import { NO_PAINT } from "../../observe/status.ts";
+import type { World } from "../../base/world.ts";
+import type { RunPlan } from "../options.ts";
+import type { Surroundings } from "../folders.ts";
+import type { JournalReader } from "./journal-reader.ts";
+
+/** The outside of a command line. */
+export interface Outside {
+  readonly around: Surroundings;
+  readonly world: World;
+  out(text: string): void;
+  error(text: string): void;
+  /** Is stdout a terminal? Decides colours and redrawing. */
+  readonly isTerminal: boolean;
+  /** Resolves on Ctrl-C or SIGTERM. */
+  interrupted(): Promise<void>;
+  runProxy(plan: RunPlan): Promise<number>;
+  journals(): Promise<JournalReader>;
+}
+
+export const EXIT = { ok: 0, degraded: 1, usage: 2 } as const;
+
+/** https://no-color.org: any value that is not empty switches colours off. */
+export function wantsColor(outside: Pick<Outside, "around" | "isTerminal">): boolean {
+  const { env } = outside.around;
+  if ((env["NO_COLOR"] ?? "") !== "") return false;
+  if ((env["FORCE_COLOR"] ?? "") !== "" && env["FORCE_COLOR"] !== "0") return true;
+  return outside.isTerminal && env["TERM"] !== "dumb";
+}
+
+export async function paintFor(outside: Pick<Outside, "around" | "isTerminal">): Promise<Paint> {
+  if (!wantsColor(outside)) return NO_PAINT;
+  const colors = (await import("picocolors")).default.createColors(true);
+  const { bold, dim, red, green, yellow } = colors;
+  return { bold, dim, red, green, yellow };
+}

@@ -1,0 +1,162 @@
+/**
+ * Where calls are: in proxies that run, reached over their control sockets, and in journals that no
+ * process has. Both answer the same questions (`Control`); only the proxy can also run something.
+ */
+import { RefusedError } from "../../base/errors.ts";
+import type { World } from "../../base/world.ts";
+import type { CallRow } from "../../core/call.ts";
+import { isTerminal } from "../../core/call.ts";
+import type { CallFilter, Control, Journal } from "../../ports.ts";
+import { findProxies } from "../control-client.ts";
+import type { Folders } from "../options.ts";
+import type { JournalReader } from "./journal-reader.ts";
+import type { Outside } from "./screen.ts";
+
+export type CallControl = Omit<Control, "status">;
+
+export interface CallSource {
+  /** The upstream's name. */
+  readonly name: string;
+  /** Is there a proxy that would run a call now? */
+  readonly isRunning: boolean;
+  readonly control: CallControl;
+  close(): void;
+}
+
+/** How long a call that a person ordered to be repeated may wait for its server to be wrapped again. */
+const RETRY_TTL_MS = 3_600_000;
+
+/** Steers the calls of a journal that nobody has; takes its lock for each change. */
+export function journalControl(path: string, reader: JournalReader, world: World): CallControl {
+  const find = async (journal: Journal, id: string): Promise<CallRow> => {
+    const row = await journal.find(id);
+    if (row === undefined) throw new RefusedError(`there is no call ${id}`);
+    return row;
+  };
+  const change = async <T>(work: (journal: Journal) => Promise<T>): Promise<T> => {
+    const journal = await reader.open(path);
+    try {
+      await journal.recover(world.now());
+      return await work(journal);
+    } finally {
+      await journal.close();
+    }
+  };
+  return {
+    list: (filter: CallFilter) => reader.calls(path, filter),
+    show: async (id) => (await reader.calls(path, {})).find((row) => row.id === id),
+    retry: (id) =>
+      change(async (journal) => {
+        const copy = repeatOf(await find(journal, id), world);
+        await journal.admit(copy);
+        return copy.id;
+      }),
+    cancel: (id) =>
+      change(async (journal) => {
+        const at = world.now();
+        const cause = "withdrawn by a person";
+        const row = await find(journal, id);
+        const isDone = await journal.apply(
+          { kind: "cancel", id, from: "queued", mayHaveRun: false, cause, at },
+          true,
+        );
+        if (!isDone) throw new RefusedError(`call ${id} does not wait: it is ${row.state}`);
+        return find(journal, id);
+      }),
+    settle: (id, note) =>
+      change(async (journal) => {
+        const row = await find(journal, id);
+        if (!isTerminal(row.state)) {
+          throw new RefusedError(`call ${id} is ${row.state}; a note is for one that ended`);
+        }
+        await journal.apply({ kind: "annotate", id, note, at: world.now() }, true);
+        return find(journal, id);
+      }),
+  };
+}
+
+/** A new call with the same request. A person ordered it, so it may run late (promise P5a). */
+export function repeatOf(row: CallRow, world: World): CallRow {
+  if (!isTerminal(row.state)) {
+    throw new RefusedError(`call ${row.id} is ${row.state}; only one that ended can be repeated`);
+  }
+  if (row.request === "") {
+    throw new RefusedError(`the request of call ${row.id} is not kept any more`);
+  }
+  const now = world.now();
+  return {
+    ...row,
+    id: world.newId("c"),
+    seq: 0,
+    acceptedAt: now,
+    acknowledgedAt: now,
+    deadlineAt: now + RETRY_TTL_MS,
+    state: "queued",
+    reason: undefined,
+    executed: "pending",
+    attempt: 0,
+    isDoubted: false,
+    upstreamId: undefined,
+    sentAt: undefined,
+    settledAt: undefined,
+    deliveredAt: undefined,
+    reply: undefined,
+    cause: undefined,
+    note: undefined,
+    redriveOf: row.id,
+  };
+}
+
+/** All sources of these folders; the caller closes them. Proxies that do not answer are told of. */
+export async function findSources(folders: Folders, outside: Outside): Promise<CallSource[]> {
+  const sources: CallSource[] = [];
+  const owned = new Set<string | undefined>();
+  for (const proxy of await findProxies(folders.run, outside.around.platform, outside.world)) {
+    if ("error" in proxy) {
+      outside.error(`holdfast: the proxy at ${proxy.path} gave no answer: ${proxy.error}\n`);
+      continue;
+    }
+    owned.add(proxy.status.journal.path);
+    sources.push({
+      name: proxy.status.upstreamName,
+      isRunning: true,
+      control: proxy.client,
+      close: () => {
+        proxy.client.close();
+      },
+    });
+  }
+  const reader = await outside.journals();
+  for (const journal of await reader.list(folders.state)) {
+    if (owned.has(journal.path) || journal.ownerPid !== undefined) continue;
+    const control = journalControl(journal.path, reader, outside.world);
+    sources.push({ name: journal.upstream, isRunning: false, control, close: () => undefined });
+  }
+  return sources;
+}
+
+/** Enough rows to find an abbreviated id among. */
+const SEARCH_LIMIT = 100_000;
+const ABBREVIATION_MIN = 4;
+
+/** The call whose id begins or ends with `part`, and where it is. Rejects unless it is exactly one. */
+export async function findCall(
+  part: string,
+  sources: readonly CallSource[],
+): Promise<{ source: CallSource; id: string }> {
+  if (part.length < ABBREVIATION_MIN) {
+    throw new RefusedError(`"${part}" is too short for a call's id; give at least 4 characters`);
+  }
+  const found: { source: CallSource; id: string }[] = [];
+  for (const source of sources) {
+    for (const row of await source.control.list({ limit: SEARCH_LIMIT })) {
+      if (row.id === part) return { source, id: row.id };
+      if (row.id.startsWith(part) || row.id.endsWith(part)) found.push({ source, id: row.id });
+    }
+  }
+  const [first, ...others] = found;
+  if (first === undefined) throw new RefusedError(`there is no call ${part}`);
+  if (others.length === 0) return first;
+  const ids = found.slice(0, 5).map(({ id }) => id);
+  throw new RefusedError(`"${part}" fits ${String(found.length)} calls: ${ids.join(", ")} …`);
+}

@@ -1,0 +1,248 @@
+/**
+ * Accepts a client's requests as calls: class, bounds, shield, then the fast path or the queue.
+ *
+ * N1. The safety class is pinned here, from the tools that the client knows, and never changes.
+ * N2. A call that is refused has no row, and its refusal says `executed: "no"` and which bound it was.
+ */
+import { canonical } from "../core/canonical.ts";
+import type { CallRow, Safety } from "../core/call.ts";
+import type { Method } from "../wire/methods.ts";
+import { isObject, progressTokenSpan, type RequestMessage } from "../wire/message.ts";
+import type { Journal } from "../ports.ts";
+import type { ShieldVerdict } from "../core/shield.ts";
+import { toolSafety } from "./cataloguer.ts";
+import type { EngineContext } from "./context.ts";
+import type { Delivery } from "./delivery.ts";
+import type { Line } from "./line.ts";
+import { type LiveCall, newLiveCall, type Waiter } from "./live-call.ts";
+import { duration, ownAnswer } from "./outbox.ts";
+import type { Registry } from "./registry.ts";
+
+export interface Caller {
+  readonly clientName: string;
+  /** The client can come back for what it missed: everything of it is journalled. */
+  readonly canResume: boolean;
+  answer(text: string): void;
+  notify(text: string): void;
+}
+
+/** A request that was taken on. The call comes with the journal, which may still be opening. */
+export interface Accepted {
+  readonly waiter: Waiter;
+  call: LiveCall | undefined;
+  /** Given up before it became a call. */
+  isGivenUp: boolean;
+}
+
+export class Admission {
+  readonly #context: EngineContext;
+  readonly #registry: Registry;
+  readonly #delivery: Delivery;
+  readonly #line: Line;
+  #journal: Journal | undefined;
+
+  constructor(context: EngineContext, registry: Registry, delivery: Delivery, line: Line) {
+    this.#context = context;
+    this.#registry = registry;
+    this.#delivery = delivery;
+    this.#line = line;
+  }
+
+  accept(
+    request: RequestMessage,
+    method: Method,
+    tool: string | undefined,
+    caller: Caller,
+  ): Accepted {
+    const accepted: Accepted = {
+      waiter: this.#newWaiter(request, tool, caller),
+      call: undefined,
+      isGivenUp: false,
+    };
+    const order = this.#registry.nextOrder();
+    const go = (journal: Journal) => {
+      if (!accepted.isGivenUp) this.#admit(accepted, request, method, tool, caller, journal, order);
+    };
+    if (this.#journal !== undefined) {
+      go(this.#journal);
+      return accepted;
+    }
+    // Continuations of one promise run in the order in which they were added: no call overtakes.
+    this.#context.journal().then((journal) => {
+      this.#journal = journal;
+      go(journal);
+    }, this.#context.fatal);
+    return accepted;
+  }
+
+  #newWaiter(request: RequestMessage, tool: string | undefined, caller: Caller): Waiter {
+    const now = this.#context.world.now();
+    const meta = request.params?.["_meta"];
+    const hasToken = isObject(meta) && meta["progressToken"] !== undefined;
+    const span = hasToken ? progressTokenSpan(request.text) : undefined;
+    return {
+      sessionId: this.#line.session.id,
+      idText: request.idText,
+      tokenText: span === undefined ? undefined : request.text.slice(span.start, span.end),
+      since: now,
+      holdUntil: now + this.#line.keeper.holdMs(caller.clientName, tool),
+      isRepeat: false,
+      answer: caller.answer,
+      notify: caller.notify,
+      progress: 0,
+      tickAt: now + this.#context.settings.progressEveryMs,
+      stopTimer: undefined,
+    };
+  }
+
+  #admit(
+    accepted: Accepted,
+    request: RequestMessage,
+    method: Method,
+    tool: string | undefined,
+    caller: Caller,
+    journal: Journal,
+    order: number,
+  ): void {
+    const { waiter } = accepted;
+    const row = this.#newRow(request, method, tool, waiter);
+    const call = newLiveCall(row, order, journal, request);
+    const verdict: ShieldVerdict =
+      row.fingerprint === undefined
+        ? { kind: "pass" }
+        : this.#registry.shield.check(row.fingerprint, waiter.since);
+    if (verdict.kind !== "pass" && this.#shielded(verdict, call, accepted)) return;
+    const refusal = this.#context.bounds.admit(row.sessionId, call.bytes);
+    if (refusal !== undefined) {
+      this.#refuse(call, waiter, refusal);
+      return;
+    }
+    accepted.call = call;
+    call.waiters.add(waiter);
+    this.#context.tally.accepted++;
+    this.#registry.add(call, this.#line);
+    const { dispatcher } = this.#line;
+    const channel = dispatcher.openChannel();
+    if (channel === undefined) dispatcher.enqueue(call);
+    else if (this.#isPassThrough(row.safety, method, caller))
+      dispatcher.sendUnjournalled(call, channel);
+    else dispatcher.sendJournalled(call, channel);
+  }
+
+  /** Recoverable requests that do not wait are not journalled (design §3). */
+  #isPassThrough(safety: Safety, method: Method, caller: Caller): boolean {
+    return !caller.canResume && (safety === "read" || method.role !== "tool");
+  }
+
+  #newRow(
+    request: RequestMessage,
+    method: Method,
+    tool: string | undefined,
+    waiter: Waiter,
+  ): CallRow {
+    const { world, identity, settings } = this.#context;
+    const isTool = method.role === "tool";
+    const facts = this.#line.cataloguer.tool(tool);
+    const safety = isTool ? toolSafety(settings, tool, facts) : method.safety;
+    const hasPrint = isTool && safety !== "read" && settings.shield !== "off";
+    const print = () =>
+      canonical([
+        identity.upstream,
+        identity.credentials,
+        tool ?? "",
+        request.params?.["arguments"] ?? {},
+      ]);
+    return {
+      id: world.newId("c"),
+      seq: 0,
+      sessionId: this.#line.session.id,
+      upstream: identity.upstream,
+      credentials: identity.credentials,
+      method: request.method,
+      tool: isTool ? tool : undefined,
+      safety,
+      fingerprint: hasPrint ? world.digest(identity.key, print()) : undefined,
+      schema: isTool && facts.isKnown ? this.#schemaDigest(facts.schema) : undefined,
+      request: request.text,
+      acceptedAt: waiter.since,
+      deadlineAt: waiter.holdUntil,
+      acknowledgedAt: undefined,
+      state: "queued",
+      reason: undefined,
+      executed: "pending",
+      attempt: 0,
+      isDoubted: false,
+      upstreamId: undefined,
+      sentAt: undefined,
+      settledAt: undefined,
+      deliveredAt: undefined,
+      reply: undefined,
+      cause: undefined,
+      note: undefined,
+      redriveOf: undefined,
+    };
+  }
+
+  #lastSchema = "";
+  #lastDigest = "";
+
+  /** The same few tools are called again and again. */
+  #schemaDigest(schema: string): string {
+    if (schema !== this.#lastSchema || this.#lastDigest === "") {
+      this.#lastSchema = schema;
+      this.#lastDigest = this.#context.world.digest("", schema);
+    }
+    return this.#lastDigest;
+  }
+
+  /** True where the call is answered from an earlier, equal one. */
+  #shielded(
+    verdict: Exclude<ShieldVerdict, { kind: "pass" }>,
+    call: LiveCall,
+    accepted: Accepted,
+  ): boolean {
+    const { waiter } = accepted;
+    const repeat: Waiter = { ...waiter, isRepeat: true };
+    if (verdict.kind === "attach") {
+      const earlier = this.#registry.find(verdict.callId);
+      if (earlier === undefined) return false;
+      accepted.call = earlier.call;
+      earlier.call.waiters.add(repeat);
+      Object.assign(accepted, { waiter: repeat });
+      earlier.line.keeper.watchWaiter(earlier.call, repeat);
+      return true;
+    }
+    this.#registry.recall(verdict.callId).then((recalled) => {
+      if (accepted.isGivenUp) return;
+      if (recalled === undefined)
+        this.#refuse(call, waiter, "its earlier outcome is no longer kept");
+      else if (verdict.kind === "replay") this.#delivery.replay(this.#line, recalled, repeat, call);
+      else this.#warn(recalled.row, waiter, call);
+    }, this.#context.fatal);
+    return true;
+  }
+
+  #warn(earlier: CallRow, waiter: Waiter, call: LiveCall): void {
+    const situation = this.#line.keeper.situation(call);
+    const next =
+      this.#context.settings.shield === "warn"
+        ? "Repeated once more, it will be sent."
+        : "Repetitions are blocked for 10 minutes (option --shield block).";
+    const words = `This repetition was not sent: an identical call was sent ${duration(
+      situation.now - (earlier.sentAt ?? earlier.acceptedAt),
+    )} ago and its outcome is unknown (${earlier.cause ?? "no answer came"}), so it may already have taken effect (call ${earlier.id}). ${next}`;
+    waiter.answer(ownAnswer(earlier, waiter.idText, situation, words));
+  }
+
+  #refuse(call: LiveCall, waiter: Waiter, why: string): void {
+    this.#context.tally.refused++;
+    const situation = this.#line.keeper.situation(call);
+    const row: CallRow = {
+      ...call.row,
+      state: "expired",
+      executed: "no",
+      cause: `refused: ${why}`,
+    };
+    waiter.answer(ownAnswer(row, waiter.idText, situation, `Not executed, not queued: ${why}.`));
+  }
+}

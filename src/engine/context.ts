@@ -1,0 +1,31 @@
+/** What every part of the engine is given: the world, the edges it may use, and the settings. */
+import type { World } from "../base/world.ts";
+import type { Settings } from "../core/settings.ts";
+import type { CatalogueStore, Connector, Journal, Log } from "../ports.ts";
+import type { Dialect } from "../wire/dialect/dialect.ts";
+import type { Bounds } from "./bounds.ts";
+import type { Tally } from "./tally.ts";
+
+/** Who the upstream is, as digests: calls and catalogues of other ones are never mixed with it. */
+export interface Identity {
+  readonly upstream: string;
+  readonly credentials: string;
+  /** Keys the fingerprints of calls. */
+  readonly key: string;
+}
+
+export interface EngineContext {
+  readonly world: World;
+  readonly log: Log;
+  readonly settings: Settings;
+  readonly identity: Identity;
+  readonly dialect: Dialect;
+  readonly catalogues: CatalogueStore;
+  /** Settles once the journal is open and recovered; calls wait for it, handshakes do not. */
+  readonly journal: () => Promise<Journal>;
+  readonly newConnector: () => Connector;
+  readonly bounds: Bounds;
+  readonly tally: Tally;
+  /** A bug or a lost journal: the process must end and recover. */
+  readonly fatal: (error: unknown) => void;
+}

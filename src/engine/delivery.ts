@@ -1,0 +1,98 @@
+/**
+ * Gives an ended call's outcome to whoever waits for it, and remembers what nobody was given.
+ *
+ * G1. A waiter is answered exactly once.
+ * G2. The row was terminal on disk before anything is said here.
+ */
+import type { JsonObject, ReplyMessage } from "../wire/message.ts";
+import type { EngineContext } from "./context.ts";
+import type { Line } from "./line.ts";
+import type { LiveCall, Waiter } from "./live-call.ts";
+import { ownAnswer, relayedReply, storedReply, wordsFor } from "./outbox.ts";
+import type { Recalled, Registry } from "./registry.ts";
+
+export class Delivery {
+  readonly #context: EngineContext;
+  readonly #registry: Registry;
+
+  constructor(context: EngineContext, registry: Registry) {
+    this.#context = context;
+    this.#registry = registry;
+  }
+
+  /** The call ended. `reply`: the upstream's answer, if that is how it ended. */
+  ended(line: Line, call: LiveCall, reply: ReplyMessage | undefined): void {
+    const waiters = [...call.waiters];
+    call.waiters.clear();
+    for (const waiter of waiters) waiter.answer(this.#answer(line, call, waiter, reply));
+    this.#context.tally.answered += waiters.length;
+    if (waiters.length > 0 && call.isJournalled) {
+      call.journal.applyLater({ kind: "deliver", id: call.row.id, at: this.#context.world.now() });
+    }
+    this.#remember(call, waiters.length > 0);
+    this.#registry.remove(call.row.id);
+    this.#context.bounds.release(call.row.sessionId, call.bytes);
+  }
+
+  /** The call stays queued beyond its caller's patience, and the caller is told so. */
+  tellPending(line: Line, call: LiveCall, waiter: Waiter): void {
+    line.keeper.releaseWaiter(waiter);
+    call.waiters.delete(waiter);
+    const situation = line.keeper.situation(call);
+    waiter.answer(ownAnswer(call.row, waiter.idText, situation, wordsFor(call.row, situation)));
+    this.nobodyWaits(call);
+  }
+
+  /** A call that goes on although nobody waits for it: an equal call may share its answer. */
+  nobodyWaits(call: LiveCall): void {
+    if (call.waiters.size > 0 || call.phase === "ended") return;
+    const { fingerprint, id, acceptedAt } = call.row;
+    this.#registry.shield.remember(fingerprint, { kind: "running", callId: id, at: acceptedAt });
+  }
+
+  /** An ended call's stored outcome, given to an equal call (shield) and marked as given. */
+  replay(line: Line, recalled: Recalled, waiter: Waiter, asCall: LiveCall): void {
+    const { row, journal } = recalled;
+    const note: JsonObject = {
+      callId: row.id,
+      state: row.state,
+      executed: row.executed,
+      replayed: true,
+    };
+    const situation = line.keeper.situation(asCall);
+    waiter.answer(
+      storedReply(row, waiter.idText, note) ??
+        ownAnswer(row, waiter.idText, situation, wordsFor(row, situation)),
+    );
+    this.#context.tally.answered++;
+    journal.applyLater({ kind: "deliver", id: row.id, at: this.#context.world.now() });
+  }
+
+  #answer(line: Line, call: LiveCall, waiter: Waiter, reply: ReplyMessage | undefined): string {
+    const { row } = call;
+    if (reply !== undefined) {
+      if (!waiter.isRepeat) return relayedReply(reply, waiter.idText);
+      const note = { callId: row.id, state: row.state, executed: row.executed, replayed: true };
+      return (
+        storedReply({ ...row, reply: reply.text }, waiter.idText, note) ??
+        relayedReply(reply, waiter.idText)
+      );
+    }
+    const situation = line.keeper.situation(call);
+    return ownAnswer(row, waiter.idText, situation, wordsFor(row, situation));
+  }
+
+  #remember(call: LiveCall, isDelivered: boolean): void {
+    const { shield } = this.#registry;
+    const { row } = call;
+    const at = this.#context.world.now();
+    if (row.executed === "unknown" && row.state !== "failed") {
+      shield.remember(row.fingerprint, { kind: "doubt", callId: row.id, at, isWarned: false });
+    } else if (!isDelivered && (row.state === "done" || row.state === "failed")) {
+      shield.remember(row.fingerprint, { kind: "stored", callId: row.id, at });
+    } else {
+      shield.forget(row.fingerprint, row.id);
+    }
+    shield.sweep(at);
+  }
+}

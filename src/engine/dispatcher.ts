@@ -1,0 +1,282 @@
+/**
+ * Sends calls over one upstream connection, and takes what comes back to the scribe.
+ *
+ * D1. Commit before the first byte: a journalled call is `sent` on disk before it is on the wire.
+ * D3. While calls wait, new ones wait behind them; without a backlog nothing is limited or ordered.
+ * D4. A call given up before its first byte is never sent.
+ */
+import type { CallChange } from "../core/call.ts";
+import { type Failure, failure, FAILURES } from "../core/failure.ts";
+import type { Outcome } from "../core/verdict.ts";
+import { parseMessage, type ReplyMessage, withUpstreamId } from "../wire/message.ts";
+import type { Channel } from "./channel.ts";
+import type { EngineContext } from "./context.ts";
+import type { Keeper } from "./keeper.ts";
+import { change, changeInMemory, type LiveCall } from "./live-call.ts";
+import type { Queue } from "./queue.ts";
+import type { Scribe } from "./scribe.ts";
+import type { Supervisor } from "./supervisor.ts";
+
+export interface DispatcherHooks {
+  readonly supervisor: () => Supervisor;
+  readonly keeper: () => Keeper;
+  readonly queue: () => Queue;
+  readonly scribe: () => Scribe;
+}
+
+/** How long an unanswered cancellation is waited for before the call counts as given up. */
+const GIVE_UP_MS = 10_000;
+/** How long an answer may still be fetched by resuming a stream, at least. */
+const RESUME_MIN_MS = 30_000;
+
+export class Dispatcher {
+  readonly #context: EngineContext;
+  readonly #hooks: DispatcherHooks;
+  readonly #inFlight = new Map<string, LiveCall>();
+  #writing = 0;
+
+  constructor(context: EngineContext, hooks: DispatcherHooks) {
+    this.#context = context;
+    this.#hooks = hooks;
+  }
+
+  get inFlight(): number {
+    return this.#inFlight.size;
+  }
+
+  /** In flight, or with an intent or outcome that is being written. */
+  get underWay(): number {
+    return this.#inFlight.size + this.#writing;
+  }
+
+  callOf(upstreamId: string): LiveCall | undefined {
+    return this.#inFlight.get(upstreamId);
+  }
+
+  // ── Ways out ──────────────────────────────────────────────────────────────────────────────────
+
+  /** The channel over which a new call may go at once, or undefined where it has to wait. */
+  openChannel(): Channel | undefined {
+    if (this.#hooks.queue().isBlocking) return undefined;
+    const supervisor = this.#hooks.supervisor();
+    const channel = supervisor.serving;
+    if (channel === undefined || supervisor.gatedUntil > this.#context.world.now())
+      return undefined;
+    const { concurrency } = this.#context.settings;
+    return concurrency !== undefined && this.underWay >= concurrency ? undefined : channel;
+  }
+
+  /** Sends a call of which nothing is on disk: a read for a client that can't resume. */
+  sendUnjournalled(call: LiveCall, channel: Channel): void {
+    const upstreamId = channel.nextId();
+    const at = this.#context.world.now();
+    changeInMemory(call, { kind: "dispatch", id: call.row.id, attempt: 1, upstreamId, at });
+    this.#send(call, channel, upstreamId);
+  }
+
+  /** The fast path of a journalled call: one commit straight to `sent`, then the bytes (T1'). */
+  sendJournalled(call: LiveCall, channel: Channel): void {
+    const upstreamId = channel.nextId();
+    const sentAt = this.#context.world.now();
+    call.phase = "committing";
+    call.row = { ...call.row, state: "sent", attempt: 1, upstreamId, sentAt };
+    this.#write(async () => {
+      if (await this.#hooks.scribe().admit(call))
+        await this.#afterIntent(call, channel, upstreamId);
+    });
+  }
+
+  /** Puts a new call into the queue and on disk (T1). */
+  enqueue(call: LiveCall): void {
+    this.#hooks.queue().add(call, "main");
+    this.#hooks.keeper().watch(call);
+    this.#write(async () => {
+      if (!(await this.#hooks.scribe().admit(call))) return;
+      this.#hooks.queue().page(call);
+      this.#hooks.queue().pump();
+    });
+  }
+
+  /** A call that is on disk already: deferred, or left by a dead process. It runs in the late lane. */
+  adopt(call: LiveCall): void {
+    call.isJournalled = true;
+    this.#hooks.queue().add(call, "late");
+    this.#hooks.keeper().watch(call);
+    this.#hooks.queue().pump();
+  }
+
+  /** A call of the backlog goes (T2). */
+  dispatch(call: LiveCall, channel: Channel): void {
+    const upstreamId = channel.nextId();
+    const at = this.#context.world.now();
+    const attempt = call.row.attempt + 1;
+    const what: CallChange = { kind: "dispatch", id: call.row.id, attempt, upstreamId, at };
+    this.#write(async () => {
+      if (!(await change(call, what))) this.#hooks.queue().leave(call, false);
+      else if (await this.#hasRequest(call)) await this.#afterIntent(call, channel, upstreamId);
+    });
+  }
+
+  /** Ends a waiting call that must not be sent any more. */
+  async stop(call: LiveCall, how: CallChange): Promise<void> {
+    if (await change(call, how)) this.#hooks.scribe().end(call, undefined);
+  }
+
+  /** The intent is on disk. Bytes leave now, unless the world has changed meanwhile. */
+  async #afterIntent(call: LiveCall, channel: Channel, upstreamId: string): Promise<void> {
+    if (call.isGivenUp) {
+      this.#hooks.queue().leave(call, false);
+      const scribe = this.#hooks.scribe();
+      if (await scribe.giveUp(call, false)) scribe.end(call, undefined);
+    } else if (this.#hooks.supervisor().serving !== channel) {
+      const gone = failure("reset", "the connection went down before the call was sent");
+      await this.#hooks.scribe().conclude(call, { kind: "refused", failure: gone }, undefined);
+    } else {
+      this.#send(call, channel, upstreamId);
+    }
+  }
+
+  #send(call: LiveCall, channel: Channel, upstreamId: string): void {
+    const { request } = call;
+    call.phase = "sent";
+    this.#inFlight.set(upstreamId, call);
+    const about = { kind: "request", id: upstreamId, safety: call.row.safety } as const;
+    if (request !== undefined && channel.send(withUpstreamId(request, upstreamId), about)) return;
+    const gone = failure("reset", "the connection was gone before a byte left");
+    this.onOutcome(upstreamId, { kind: "refused", failure: gone });
+  }
+
+  /** Reads a payload back that waited on disk. */
+  async #hasRequest(call: LiveCall): Promise<boolean> {
+    if (call.request !== undefined) return true;
+    const row = await call.journal.find(call.row.id);
+    const message = row === undefined ? undefined : parseMessage(row.request);
+    if (message?.kind === "request") {
+      call.request = message;
+      return true;
+    }
+    const lost = failure("protocol_error", "its request can't be read back from the journal");
+    await this.#hooks.scribe().conclude(call, { kind: "rejected", failure: lost }, undefined);
+    return false;
+  }
+
+  #write(work: () => Promise<void>): void {
+    this.#writing++;
+    work()
+      .catch(this.#context.fatal)
+      .finally(() => {
+        this.#writing--;
+      });
+  }
+
+  #conclude(call: LiveCall, outcome: Outcome, reply: ReplyMessage | undefined): void {
+    this.#write(() => this.#hooks.scribe().conclude(call, outcome, reply));
+  }
+
+  // ── Ways back ─────────────────────────────────────────────────────────────────────────────────
+
+  /** The upstream's reply; false if no call is in flight under its id (late, duplicate, unknown). */
+  onReply(message: ReplyMessage): boolean {
+    const { id } = message;
+    const call = typeof id === "string" ? this.#inFlight.get(id) : undefined;
+    if (call === undefined) return false;
+    this.#inFlight.delete(id as string);
+    this.#context.tally.replied(this.#context.world.now() - (call.row.sentAt ?? 0));
+    this.#conclude(call, { kind: "replied", errorCode: message.error?.code }, message);
+    return true;
+  }
+
+  onOutcome(upstreamId: string, outcome: Exclude<Outcome, { kind: "replied" }>): void {
+    const call = this.#inFlight.get(upstreamId);
+    if (call === undefined) return;
+    this.#inFlight.delete(upstreamId);
+    const cause = outcome.failure;
+    if (outcome.kind === "lost" && FAILURES[cause.kind].countsForBreaker) {
+      this.#hooks.supervisor().strike();
+    }
+    if (cause.kind === "rate_limited") {
+      const untilAt = this.#context.world.now() + (cause.retryAfterMs ?? 1_000);
+      this.#hooks.supervisor().gate(untilAt);
+      this.#hooks.queue().slowDown(untilAt);
+    }
+    this.#conclude(call, outcome, undefined);
+  }
+
+  /** The connection is gone: everything in flight is lost, except what may still be fetched. */
+  onDown(cause: Failure, resumable: ReadonlySet<string>): void {
+    for (const [id, call] of [...this.#inFlight]) {
+      if (resumable.has(id)) {
+        this.#giveResumeTime(id, call, cause);
+        continue;
+      }
+      this.#inFlight.delete(id);
+      if (cause.kind === "process_exit") call.crashes++;
+      this.#conclude(call, { kind: "lost", failure: cause }, undefined);
+    }
+  }
+
+  #giveResumeTime(id: string, call: LiveCall, cause: Failure): void {
+    const { world } = this.#context;
+    const delay = Math.max(RESUME_MIN_MS, call.row.deadlineAt - world.now());
+    world.timer(delay, () => {
+      if (this.#inFlight.get(id) !== call || this.#hooks.supervisor().serving !== undefined) return;
+      this.onOutcome(id, { kind: "lost", failure: cause });
+    });
+  }
+
+  // ── Giving up ─────────────────────────────────────────────────────────────────────────────────
+
+  /** Its caller no longer wants it. Resolves when that is settled as far as it can be now. */
+  async cancel(call: LiveCall, cause: string): Promise<void> {
+    const at = this.#context.world.now();
+    const { id } = call.row;
+    if (call.phase === "queued") {
+      const what: CallChange = { kind: "cancel", id, from: "queued", mayHaveRun: false, cause, at };
+      if (await change(call, what)) {
+        this.#hooks.scribe().end(call, undefined);
+        return;
+      }
+    }
+    if (call.phase === "ended") return;
+    call.isGivenUp = true;
+    const { upstreamId } = call.row;
+    if (upstreamId === undefined || this.#inFlight.get(upstreamId) !== call) return;
+    const channel = this.#hooks.supervisor().serving;
+    const text = this.#context.dialect.cancel(JSON.stringify(upstreamId), cause);
+    channel?.send(text, { kind: "notification" });
+    call.stopGiveUp = this.#context.world.timer(GIVE_UP_MS, () => {
+      if (!this.#inFlight.delete(upstreamId)) return;
+      channel?.connection?.forget(upstreamId);
+      this.#conclude(call, { kind: "lost", failure: failure("timeout", cause) }, undefined);
+    });
+  }
+
+  /** The end: what waits is withdrawn, except what was promised to run late; that stays on disk. */
+  async withdrawWaiting(cause: string): Promise<void> {
+    const calls = this.#hooks.queue().calls();
+    const mine = calls.filter((call) => call.row.acknowledgedAt === undefined);
+    await Promise.all(mine.map((call) => this.cancel(call, cause)));
+  }
+
+  /** The end of the end: what is still in flight gets no answer any more, and its callers are told. */
+  async abandon(cause: string): Promise<void> {
+    const calls = [...this.#inFlight.values()];
+    this.#inFlight.clear();
+    const scribe = this.#hooks.scribe();
+    await Promise.all(
+      calls.map(async (call) => {
+        const words = `no answer came before the end: ${cause}`;
+        if (await scribe.bury(call, "outcome_unknown", words)) scribe.end(call, undefined);
+      }),
+    );
+  }
+
+  /** Ends all queued calls as not executed: the server's state that they relied on is gone. */
+  async expireAll(cause: string): Promise<void> {
+    const at = this.#context.world.now();
+    const calls = this.#hooks.queue().calls();
+    await Promise.all(
+      calls.map((call) => this.stop(call, { kind: "expire", id: call.row.id, cause, at })),
+    );
+  }
+}

@@ -1,0 +1,34 @@
+/**
+ * The orderly end: nothing new is sent, what waits is withdrawn, what is in flight may finish within
+ * the deadline, and no child is left.
+ */
+import { deferred } from "../base/async.ts";
+import type { EngineContext } from "./context.ts";
+import type { Line } from "./line.ts";
+
+/** How often the end of the calls in flight is looked for, ms. */
+const LOOK_MS = 20;
+const CHILD_GRACE_MS = 4_000;
+
+export async function drain(
+  context: EngineContext,
+  lines: readonly Line[],
+  cause: string,
+): Promise<void> {
+  const { world, log, settings } = context;
+  for (const line of lines) line.queue.pause();
+  await Promise.all(lines.map((line) => line.dispatcher.withdrawWaiting(cause)));
+  const endAt = world.now() + settings.drainMs;
+  const isBusy = () => lines.some((line) => line.dispatcher.underWay > 0);
+  while (isBusy() && world.now() < endAt) {
+    const look = deferred<undefined>();
+    world.timer(LOOK_MS, () => {
+      look.resolve(undefined);
+    });
+    await look.promise;
+  }
+  const rest = lines.reduce((sum, line) => sum + line.dispatcher.underWay, 0);
+  if (rest > 0) log("warn", "calls were still in flight at the end", { calls: rest });
+  await Promise.all(lines.map((line) => line.dispatcher.abandon(cause)));
+  await Promise.all(lines.map((line) => line.stop(CHILD_GRACE_MS)));
+}

@@ -1,0 +1,134 @@
+/** What a person may see and do from outside: the `Control` port over the running engine. */
+import { RefusedError } from "../base/errors.ts";
+import { type CallRow, isTerminal, mustSync } from "../core/call.ts";
+import type { ProxyStatus } from "../core/status.ts";
+import type { CallFilter, Control } from "../ports.ts";
+import { parseMessage } from "../wire/message.ts";
+import type { EngineContext } from "./context.ts";
+import type { Line } from "./line.ts";
+import { newLiveCall } from "./live-call.ts";
+import type { Delivery } from "./delivery.ts";
+import type { Recalled, Registry } from "./registry.ts";
+
+export interface OperatorHooks {
+  readonly registry: Registry;
+  readonly delivery: Delivery;
+  status(): ProxyStatus;
+  /** A line over which an operator's call may run, if there is one. */
+  anyLine(): Line | undefined;
+}
+
+const LIST_MAX = 1_000;
+
+export class Operator implements Control {
+  readonly #context: EngineContext;
+  readonly #hooks: OperatorHooks;
+
+  constructor(context: EngineContext, hooks: OperatorHooks) {
+    this.#context = context;
+    this.#hooks = hooks;
+  }
+
+  status(): Promise<ProxyStatus> {
+    return Promise.resolve(this.#hooks.status());
+  }
+
+  async list(filter: CallFilter): Promise<readonly CallRow[]> {
+    const limit = Math.min(filter.limit ?? LIST_MAX, LIST_MAX);
+    await this.#context.journal();
+    const lists = await Promise.all(
+      [...this.#hooks.registry.journals].map((journal) => journal.list({ ...filter, limit })),
+    );
+    return lists
+      .flat()
+      .sort((a, b) => b.acceptedAt - a.acceptedAt || b.seq - a.seq)
+      .slice(0, limit);
+  }
+
+  async show(id: string): Promise<CallRow | undefined> {
+    await this.#context.journal();
+    return (await this.#hooks.registry.recall(id))?.row;
+  }
+
+  /** A new call that repeats an ended one (T15); the old row stays as it is. */
+  async retry(id: string): Promise<string> {
+    const { row } = await this.#recall(id);
+    if (!isTerminal(row.state))
+      throw new RefusedError(`call ${id} is ${row.state}; only an ended call can be repeated`);
+    const request = parseMessage(row.request);
+    if (request.kind !== "request")
+      throw new RefusedError(`the request of call ${id} is no longer kept`);
+    const line = this.#hooks.anyLine();
+    if (line === undefined)
+      throw new RefusedError(
+        "no client has connected yet, so there is no connection to send it over",
+      );
+    const { world, settings, identity } = this.#context;
+    const now = world.now();
+    const repeated: CallRow = {
+      ...row,
+      id: world.newId("c"),
+      seq: 0,
+      sessionId: line.session.id,
+      credentials: identity.credentials,
+      acceptedAt: now,
+      deadlineAt: now + settings.deferTtlMs,
+      acknowledgedAt: now,
+      state: "queued",
+      reason: undefined,
+      executed: "pending",
+      attempt: 0,
+      isDoubted: false,
+      upstreamId: undefined,
+      sentAt: undefined,
+      settledAt: undefined,
+      deliveredAt: undefined,
+      reply: undefined,
+      cause: undefined,
+      note: undefined,
+      redriveOf: row.id,
+    };
+    const journal = await this.#context.journal();
+    const call = newLiveCall(repeated, this.#hooks.registry.nextOrder(), journal, request);
+    call.row = { ...repeated, seq: await journal.admit(repeated) };
+    this.#context.bounds.count(repeated.sessionId, call.bytes);
+    this.#hooks.registry.add(call, line);
+    this.#hooks.delivery.nobodyWaits(call);
+    line.dispatcher.adopt(call);
+    return repeated.id;
+  }
+
+  async cancel(id: string): Promise<CallRow> {
+    const live = this.#hooks.registry.find(id);
+    if (live !== undefined) {
+      await live.line.dispatcher.cancel(live.call, "withdrawn by an operator");
+      return live.call.row;
+    }
+    const { row, journal } = await this.#recall(id);
+    if (isTerminal(row.state))
+      throw new RefusedError(`call ${id} has already ended: it is ${row.state}`);
+    // Held for a person: in a journal of this process, but in no line.
+    const cause = "withdrawn by an operator";
+    const at = this.#context.world.now();
+    const what = { kind: "cancel", id, from: "queued", mayHaveRun: false, cause, at } as const;
+    if (!(await journal.apply(what, mustSync(row, what)))) {
+      throw new RefusedError(`call ${id} changed at this moment; look again`);
+    }
+    return (await this.#recall(id)).row;
+  }
+
+  async settle(id: string, note: string): Promise<CallRow> {
+    const { row, journal } = await this.#recall(id);
+    if (!isTerminal(row.state)) throw new RefusedError(`call ${id} is still ${row.state}`);
+    await journal.apply({ kind: "annotate", id, note, at: this.#context.world.now() }, true);
+    this.#hooks.registry.shield.forget(row.fingerprint, id);
+    return { ...row, note };
+  }
+
+  async #recall(id: string): Promise<Recalled> {
+    await this.#context.journal();
+    const recalled = await this.#hooks.registry.recall(id);
+    if (recalled === undefined) throw new RefusedError(`there is no call ${id}`);
+    return recalled;
+  }
+}

@@ -1,0 +1,67 @@
+/** The live calls of this process and the memory of earlier ones, over all lines and journals. */
+import type { CallRow } from "../core/call.ts";
+import { Shield } from "../core/shield.ts";
+import type { ShieldMode } from "../core/settings.ts";
+import type { Journal } from "../ports.ts";
+import type { Line } from "./line.ts";
+import type { LiveCall } from "./live-call.ts";
+
+export interface Recalled {
+  readonly row: CallRow;
+  readonly journal: Journal;
+}
+
+export class Registry {
+  readonly shield: Shield;
+  readonly #live = new Map<string, { readonly call: LiveCall; line: Line }>();
+  readonly #journals = new Set<Journal>();
+  #orders = 0;
+
+  constructor(mode: ShieldMode) {
+    this.shield = new Shield(mode);
+  }
+
+  /** Orders calls by acceptance over all lines. */
+  nextOrder(): number {
+    return ++this.#orders;
+  }
+
+  add(call: LiveCall, line: Line): void {
+    this.#live.set(call.row.id, { call, line });
+  }
+
+  remove(callId: string): void {
+    this.#live.delete(callId);
+  }
+
+  find(callId: string): { readonly call: LiveCall; readonly line: Line } | undefined {
+    return this.#live.get(callId);
+  }
+
+  liveIn(journal: Journal): number {
+    let count = 0;
+    for (const { call } of this.#live.values()) if (call.journal === journal) count++;
+    return count;
+  }
+
+  addJournal(journal: Journal): void {
+    this.#journals.add(journal);
+  }
+
+  removeJournal(journal: Journal): void {
+    this.#journals.delete(journal);
+  }
+
+  get journals(): ReadonlySet<Journal> {
+    return this.#journals;
+  }
+
+  /** A call's row, live or ended, from whichever journal has it. */
+  async recall(callId: string): Promise<Recalled | undefined> {
+    for (const journal of this.#journals) {
+      const row = await journal.find(callId);
+      if (row !== undefined) return { row, journal };
+    }
+    return undefined;
+  }
+}

@@ -1,0 +1,236 @@
+/**
+ * Takes over calls that a dead process left behind: judges what was in doubt, and runs what was queued
+ * over a connection initialised as the original client's was.
+ *
+ * X1. A call is never run with other credentials, from an abandoned journal, or, if it is unsafe, from
+ *     a journal that went backwards: those wait for a person until they expire.
+ * X2. Left-over calls run in order, in the late lane: new calls never wait behind them.
+ * X3. A journal taken over as caretaker is let go when nothing in it lives any more.
+ */
+import type { CallChange, CallRow } from "../core/call.ts";
+import { mustSync } from "../core/call.ts";
+import { failure } from "../core/failure.ts";
+import { SHIELD_MS } from "../core/shield.ts";
+import { judge } from "../core/verdict.ts";
+import { handshakeVariant, type SessionRow } from "../core/session.ts";
+import type { Journal, Recovery } from "../ports.ts";
+import { type JsonObject, parseMessage } from "../wire/message.ts";
+import type { EngineContext } from "./context.ts";
+import type { Delivery } from "./delivery.ts";
+import type { Line } from "./line.ts";
+import { type LiveCall, newLiveCall } from "./live-call.ts";
+import type { Registry } from "./registry.ts";
+
+export interface Leftover {
+  readonly journal: Journal;
+  readonly recovery: Recovery;
+  /** Its process lost the journal in mid-life; what happened to its calls is not known. */
+  readonly isAbandoned: boolean;
+  /** Not the journal of this process: close it when nothing in it lives. */
+  readonly isCaretaken: boolean;
+}
+
+export interface RescuerHooks {
+  readonly registry: Registry;
+  readonly delivery: Delivery;
+  /** A line without a client, for this session's calls. */
+  newLine(session: SessionRow): Line;
+}
+
+interface Group {
+  readonly session: SessionRow;
+  readonly variant: string;
+  readonly calls: LiveCall[];
+}
+
+/** So long a returning client's own connection is waited for, before an extra one is made. */
+const OWN_LINE_MS = 1_500;
+const LOST = "the proxy was killed while the call was in flight";
+
+export class Rescuer {
+  readonly #context: EngineContext;
+  readonly #hooks: RescuerHooks;
+  readonly #held = new Map<string, () => void>();
+  readonly #extra = new Set<Line>();
+  #groups: Group[] = [];
+  /** Journals of other processes, each with the timer that closes it once nothing in it lives. */
+  readonly #caretaken = new Map<Journal, (() => void) | undefined>();
+
+  constructor(context: EngineContext, hooks: RescuerHooks) {
+    this.#context = context;
+    this.#hooks = hooks;
+  }
+
+  /** Calls that wait for a person. */
+  get heldCount(): number {
+    return this.#held.size;
+  }
+
+  get lines(): ReadonlySet<Line> {
+    return this.#extra;
+  }
+
+  /** Takes the left-overs on. Resolves when their fate is on disk; they run afterwards. */
+  async take(leftovers: readonly Leftover[]): Promise<void> {
+    for (const leftover of leftovers) {
+      this.#hooks.registry.addJournal(leftover.journal);
+      if (leftover.isCaretaken) this.#caretaken.set(leftover.journal, undefined);
+      for (const row of leftover.recovery.undelivered) this.#remember(row);
+      for (const row of leftover.recovery.live) await this.#takeRow(leftover, row);
+    }
+    this.#letGo();
+    if (this.#groups.length === 0) return;
+    this.#context.world.timer(OWN_LINE_MS, () => {
+      this.#runExtra();
+    });
+  }
+
+  /** A client's line is there: calls of an equal session run over it. */
+  attach(line: Line): void {
+    const mine = this.#groups.filter((group) => group.variant === line.variant);
+    this.#groups = this.#groups.filter((group) => group.variant !== line.variant);
+    for (const group of mine) this.#adopt(group, line);
+  }
+
+  /** A call ended: lines and journals that served only left-overs may go. */
+  onEnded(line: Line): void {
+    if (this.#extra.has(line) && line.queue.size === 0 && line.dispatcher.inFlight === 0) {
+      this.#extra.delete(line);
+      line.stop(2_000).catch(this.#context.fatal);
+    }
+    this.#letGo();
+  }
+
+  #remember(row: CallRow): void {
+    const { shield } = this.#hooks.registry;
+    const at = row.settledAt ?? row.acceptedAt;
+    if (row.executed === "unknown" && row.state !== "failed") {
+      shield.remember(row.fingerprint, { kind: "doubt", callId: row.id, at, isWarned: false });
+    } else if (row.state === "done" || row.state === "failed") {
+      shield.remember(row.fingerprint, { kind: "stored", callId: row.id, at });
+    }
+  }
+
+  async #takeRow(leftover: Leftover, row: CallRow): Promise<void> {
+    const { journal } = leftover;
+    const live = row.state === "in_doubt" ? await this.#judge(journal, row) : row;
+    if (live === undefined) return;
+    const session = await journal.findSession(live.sessionId);
+    const request = parseMessage(live.request);
+    if (this.#mustHold(leftover, live) || session === undefined || request.kind !== "request") {
+      this.#hold(journal, live);
+      return;
+    }
+    const call = newLiveCall(live, this.#hooks.registry.nextOrder(), journal, request);
+    call.isJournalled = true;
+    this.#context.bounds.count(live.sessionId, call.bytes);
+    const variant = handshakeVariant(JSON.parse(session.handshake) as JsonObject);
+    const group = this.#groups.find((g) => g.session.id === session.id);
+    if (group === undefined) this.#groups.push({ session, variant, calls: [call] });
+    else group.calls.push(call);
+  }
+
+  #mustHold(leftover: Leftover, row: CallRow): boolean {
+    const { identity } = this.#context;
+    return (
+      leftover.isAbandoned ||
+      row.credentials !== identity.credentials ||
+      row.upstream !== identity.upstream ||
+      (leftover.recovery.report.wentBackwards !== undefined && row.safety === "unsafe")
+    );
+  }
+
+  /** In doubt: safe ones are queued again (T9), the others end here (T11). */
+  async #judge(journal: Journal, row: CallRow): Promise<CallRow | undefined> {
+    const at = this.#context.world.now();
+    const { id, safety, attempt } = row;
+    const verdict = judge(
+      { kind: "lost", failure: failure("reset", LOST) },
+      { safety, attempt, crashes: 0 },
+    );
+    if (verdict.kind === "retry" && row.deadlineAt > at) {
+      const what: CallChange = { kind: "requeue", id, attempt, cause: LOST, at };
+      await journal.apply(what, mustSync(row, what));
+      return { ...row, state: "queued", cause: LOST };
+    }
+    const reason = verdict.kind === "bury" ? verdict.reason : "outcome_unknown";
+    const what: CallChange = { kind: "bury", id, reason, cause: LOST, at };
+    await journal.apply(what, mustSync(row, what));
+    this.#context.tally.outcomeUnknown++;
+    const { shield } = this.#hooks.registry;
+    shield.remember(row.fingerprint, { kind: "doubt", callId: id, at, isWarned: false });
+    return undefined;
+  }
+
+  /** X1: it stays on disk, for `holdfast calls`, and ends with its deadline. */
+  #hold(journal: Journal, row: CallRow): void {
+    const { world } = this.#context;
+    this.#held.set(
+      row.id,
+      world.timer(Math.max(0, row.deadlineAt - world.now()), () => {
+        this.#held.delete(row.id);
+        const cause =
+          "left by a proxy with other credentials or an unsound journal, and nobody took it up";
+        const what: CallChange = { kind: "expire", id: row.id, cause, at: world.now() };
+        journal.apply(what, mustSync(row, what)).then(() => {
+          this.#letGo();
+        }, this.#context.fatal);
+      }),
+    );
+  }
+
+  #runExtra(): void {
+    const groups = this.#groups;
+    this.#groups = [];
+    for (const group of groups) {
+      const line = this.#hooks.newLine(group.session);
+      this.#extra.add(line);
+      this.#adopt(group, line);
+      line.supervisor.want();
+    }
+  }
+
+  #adopt(group: Group, line: Line): void {
+    const { registry, delivery } = this.#hooks;
+    this.#context.log("info", "taking over calls of an earlier process", {
+      calls: group.calls.length,
+    });
+    for (const call of group.calls) {
+      registry.add(call, line);
+      delivery.nobodyWaits(call);
+    }
+    for (const call of group.calls) line.dispatcher.adopt(call);
+  }
+
+  #letGo(): void {
+    for (const [journal, closing] of this.#caretaken) {
+      if (closing !== undefined || this.#isNeeded(journal)) continue;
+      // Outcomes that nobody was given stay within reach of a repetition as long as the shield lasts.
+      const stopTimer = this.#context.world.timer(SHIELD_MS, () => {
+        this.#caretaken.delete(journal);
+        this.#hooks.registry.removeJournal(journal);
+        journal.close().catch(this.#context.fatal);
+      });
+      this.#caretaken.set(journal, stopTimer);
+    }
+  }
+
+  #isNeeded(journal: Journal): boolean {
+    return (
+      this.#held.size > 0 ||
+      this.#hooks.registry.liveIn(journal) > 0 ||
+      this.#groups.some((group) => group.calls.some((call) => call.journal === journal))
+    );
+  }
+
+  /** Ends the timers and extra lines. Held and waiting calls stay on disk. */
+  async stop(graceMs: number): Promise<void> {
+    for (const stopTimer of this.#held.values()) stopTimer();
+    this.#held.clear();
+    this.#groups = [];
+    await Promise.all([...this.#extra].map((line) => line.stop(graceMs)));
+    for (const stopTimer of this.#caretaken.values()) stopTimer?.();
+    await Promise.all([...this.#caretaken.keys()].map((journal) => journal.close()));
+    this.#caretaken.clear();
+  }
+}

@@ -1,0 +1,166 @@
+/**
+ * Writes what becomes of calls: admission, outcomes, endings. From the fact to the decision, to disk,
+ * to the caller; in this order.
+ *
+ * D2. Commit before delivery: an outcome is on disk before a caller sees it.
+ * D4. A call that was given up is never sent again.
+ * D5. What the journal refuses did not happen: somebody else's change came first.
+ */
+import { JournalError } from "../base/errors.ts";
+import { unreachable } from "../base/assert.ts";
+import type { CallChange, DeadReason } from "../core/call.ts";
+import { judge, type Outcome, type Verdict } from "../core/verdict.ts";
+import type { ReplyMessage } from "../wire/message.ts";
+import type { EngineContext } from "./context.ts";
+import type { Keeper } from "./keeper.ts";
+import { change, changeInMemory, type LiveCall } from "./live-call.ts";
+import type { Queue } from "./queue.ts";
+
+export interface ScribeHooks {
+  readonly keeper: () => Keeper;
+  readonly queue: () => Queue;
+  /** The call has its outcome; `reply` is the upstream's, if it gave one. */
+  ended(call: LiveCall, reply: ReplyMessage | undefined): void;
+}
+
+type Unanswered = Extract<Verdict, { kind: "requeue" | "retry" }>;
+
+const CANCELLED = "cancelled by its caller";
+
+export class Scribe {
+  readonly #context: EngineContext;
+  readonly #hooks: ScribeHooks;
+
+  constructor(context: EngineContext, hooks: ScribeHooks) {
+    this.#context = context;
+    this.#hooks = hooks;
+  }
+
+  /** Inserts the call's row. False where the journal would not take it; its caller has been told. */
+  async admit(call: LiveCall): Promise<boolean> {
+    call.isJournalled = true;
+    try {
+      const seq = await call.journal.admit(call.row);
+      call.row = { ...call.row, seq };
+      return true;
+    } catch (error) {
+      if (!(error instanceof JournalError)) throw error;
+      this.#refuse(call, error);
+      return false;
+    }
+  }
+
+  /** Never on disk and not sent by this attempt: as much as a queued call that was withdrawn. */
+  #refuse(call: LiveCall, error: JournalError): void {
+    call.isJournalled = false;
+    const { attempt, isDoubted } = call.row;
+    call.row = { ...call.row, state: "queued", attempt: isDoubted ? attempt : 0 };
+    const cause = `the journal can't take the call: ${error.message}`;
+    changeInMemory(call, { kind: "expire", id: call.row.id, cause, at: this.#context.world.now() });
+    this.#context.tally.refused++;
+    this.end(call, undefined);
+  }
+
+  async conclude(call: LiveCall, outcome: Outcome, reply: ReplyMessage | undefined): Promise<void> {
+    call.stopGiveUp?.();
+    const { safety, attempt } = call.row;
+    const verdict = judge(outcome, { safety, attempt, crashes: call.crashes });
+    let isMine: Promise<boolean>;
+    switch (verdict.kind) {
+      case "requeue":
+      case "retry":
+        if (!call.isGivenUp) {
+          await this.#requeue(call, verdict);
+          return;
+        }
+        isMine = this.giveUp(call, verdict.kind === "retry");
+        break;
+      case "bury":
+        isMine = call.isGivenUp
+          ? this.giveUp(call, true)
+          : this.bury(call, verdict.reason, verdict.failure.message);
+        break;
+      case "settle":
+      case "fail":
+        isMine = this.#settle(call, verdict, reply);
+        break;
+      default:
+        return unreachable(verdict);
+    }
+    // Posted in the same turn as the result, so the next write's intent shares its commit.
+    this.#hooks.queue().leave(call, outcome.kind === "replied");
+    if (await isMine) this.end(call, reply);
+  }
+
+  #settle(
+    call: LiveCall,
+    verdict: Extract<Verdict, { kind: "settle" | "fail" }>,
+    reply: ReplyMessage | undefined,
+  ): Promise<boolean> {
+    const { id, attempt } = call.row;
+    const base = { kind: "settle", id, attempt, at: this.#context.world.now() } as const;
+    const { executed } = verdict;
+    if (verdict.kind === "settle") {
+      return change(call, { ...base, state: verdict.state, executed, reply: reply?.text ?? "" });
+    }
+    return change(call, {
+      ...base,
+      state: "failed",
+      executed,
+      reply: "",
+      cause: verdict.failure.message,
+    });
+  }
+
+  /** Sent, not answered, not to be sent again (T7 and T11). */
+  async bury(call: LiveCall, reason: DeadReason, cause: string): Promise<boolean> {
+    const { id, attempt } = call.row;
+    const at = this.#context.world.now();
+    const doubt = change(call, { kind: "doubt", id, attempt, cause, at });
+    const bury = change(call, { kind: "bury", id, reason, cause, at });
+    const isMine = (await doubt) && (await bury);
+    if (isMine) this.#context.tally.outcomeUnknown++;
+    return isMine;
+  }
+
+  /** A sent call whose caller gave it up. */
+  giveUp(call: LiveCall, mayHaveRun: boolean): Promise<boolean> {
+    const at = this.#context.world.now();
+    const { id } = call.row;
+    return change(call, { kind: "cancel", id, from: "sent", mayHaveRun, cause: CANCELLED, at });
+  }
+
+  /** Back to its place in the queue: not sent after all (T5), or safe to send again (T7, T9). */
+  async #requeue(call: LiveCall, verdict: Unanswered): Promise<void> {
+    const queue = this.#hooks.queue();
+    const { id, attempt } = call.row;
+    const cause = verdict.failure.message;
+    const at = this.#context.world.now();
+    const steps: CallChange[] =
+      verdict.kind === "retry" ? [{ kind: "doubt", id, attempt, cause, at }] : [];
+    steps.push({ kind: "requeue", id, attempt, cause, at });
+    queue.leave(call, false);
+    let isMine: Promise<boolean>;
+    if (call.isJournalled) {
+      const done = steps.map((what) => change(call, what));
+      isMine = Promise.all(done).then((results) => results.every(Boolean));
+    } else {
+      for (const what of steps) changeInMemory(call, what);
+      isMine = this.admit(call);
+    }
+    // In its lane at once, so that later calls stay behind it; the journal has the same order.
+    const isMain = call.row.acknowledgedAt === undefined && call.waiters.size > 0;
+    queue.add(call, isMain ? "main" : "late");
+    this.#hooks.keeper().watch(call);
+    if (await isMine) queue.pump();
+  }
+
+  /** The row is terminal: everything that this process held for the call is let go. */
+  end(call: LiveCall, reply: ReplyMessage | undefined): void {
+    call.phase = "ended";
+    this.#hooks.keeper().release(call);
+    this.#hooks.queue().remove(call);
+    call.stopGiveUp?.();
+    this.#hooks.ended(call, reply);
+  }
+}

@@ -1,0 +1,182 @@
+/**
+ * The journal in memory: the reference that every other journal is compared with, and the fallback
+ * where the disk can't be used. What it holds dies with the process.
+ */
+import { assert } from "../base/assert.ts";
+import { JournalError } from "../base/errors.ts";
+import type { World } from "../base/world.ts";
+import { apply, isTerminal } from "../core/call.ts";
+import type { CallChange, CallRow } from "../core/call.ts";
+import type { SessionRow } from "../core/session.ts";
+import type { JournalStats } from "../core/status.ts";
+import type { CallFilter, Journal, Recovery } from "../ports.ts";
+import { isUndelivered, recoverRow } from "./recovery.ts";
+import { encodeRow } from "./rows.ts";
+
+/** What a memory journal starts with when it takes over from another. */
+export interface MemorySeed {
+  readonly rows: Iterable<CallRow>;
+  readonly sessions: Iterable<SessionRow>;
+  readonly facts: Iterable<readonly [string, string]>;
+  /** The last seq given out. */
+  readonly seq: number;
+}
+
+export interface MemoryOptions {
+  readonly seed?: MemorySeed;
+  /** Why this journal is used instead of one on disk. */
+  readonly degraded?: string;
+  /** A delivered row loses its payloads with the mark. */
+  readonly dropsDelivered?: boolean;
+}
+
+export function openMemoryJournal(world: World, options: MemoryOptions = {}): Journal {
+  return new MemoryJournal(world, options);
+}
+
+class MemoryJournal implements Journal {
+  readonly #world: World;
+  readonly #degraded: string | undefined;
+  readonly #dropsDelivered: boolean;
+  readonly #rows = new Map<string, CallRow>();
+  readonly #sessions = new Map<string, SessionRow>();
+  readonly #facts = new Map<string, string>();
+  #seq: number;
+  #commits = 0;
+  #isClosed = false;
+
+  constructor(world: World, options: MemoryOptions) {
+    this.#world = world;
+    this.#degraded = options.degraded;
+    this.#dropsDelivered = options.dropsDelivered ?? false;
+    this.#seq = options.seed?.seq ?? 0;
+    for (const row of options.seed?.rows ?? []) this.#rows.set(row.id, row);
+    for (const row of options.seed?.sessions ?? []) this.#sessions.set(row.id, row);
+    for (const [key, value] of options.seed?.facts ?? []) this.#facts.set(key, value);
+  }
+
+  async recover(now: number): Promise<Recovery> {
+    this.#step();
+    const startedAt = this.#world.monotonic();
+    const found: Record<string, number> = {};
+    let expired = 0;
+    let putInDoubt = 0;
+    for (const row of this.#rows.values()) {
+      found[row.state] = (found[row.state] ?? 0) + 1;
+      const recovered = recoverRow(row, now);
+      if (recovered === undefined) continue;
+      this.#rows.set(row.id, recovered.row);
+      if (recovered.row.state === "in_doubt") putInDoubt++;
+      else expired++;
+    }
+    const rows = [...this.#rows.values()].sort((a, b) => a.seq - b.seq);
+    const tookMs = this.#world.monotonic() - startedAt;
+    return {
+      report: { tookMs, found, expired, putInDoubt },
+      live: rows.filter((row) => row.state === "queued" || row.state === "in_doubt"),
+      undelivered: rows.filter((row) => isUndelivered(row, now)),
+    };
+  }
+
+  async admit(row: CallRow): Promise<number> {
+    assert(row.state === "queued" || row.state === "sent", `call ${row.id} admitted ${row.state}`);
+    encodeRow(row);
+    this.#step();
+    assert(!this.#rows.has(row.id), `call ${row.id} is admitted twice`);
+    const seq = ++this.#seq;
+    this.#rows.set(row.id, { ...row, seq });
+    return seq;
+  }
+
+  async apply(change: CallChange, _sync: boolean): Promise<boolean> {
+    this.#step();
+    return this.#change(change);
+  }
+
+  applyLater(change: CallChange): void {
+    if (!this.#isClosed) this.#change(change);
+  }
+
+  #change(change: CallChange): boolean {
+    const row = this.#rows.get(change.id);
+    const next = row === undefined ? undefined : apply(row, change);
+    if (next === undefined) return false;
+    encodeRow(next);
+    const isDropping = change.kind === "deliver" && this.#dropsDelivered;
+    this.#rows.set(next.id, isDropping ? { ...next, request: "", reply: undefined } : next);
+    return true;
+  }
+
+  async find(id: string): Promise<CallRow | undefined> {
+    this.#step();
+    return this.#rows.get(id);
+  }
+
+  async list(filter: CallFilter): Promise<readonly CallRow[]> {
+    this.#step();
+    const { states, limit } = filter;
+    return [...this.#rows.values()]
+      .filter((row) => states === undefined || states.includes(row.state))
+      .sort((a, b) => b.seq - a.seq)
+      .slice(0, limit);
+  }
+
+  async saveSession(row: SessionRow): Promise<void> {
+    this.#step();
+    this.#sessions.set(row.id, row);
+  }
+
+  async findSession(id: string): Promise<SessionRow | undefined> {
+    this.#step();
+    return this.#sessions.get(id);
+  }
+
+  async keep(key: string, value: string | undefined): Promise<void> {
+    this.#step();
+    if (value === undefined) this.#facts.delete(key);
+    else this.#facts.set(key, value);
+  }
+
+  async kept(prefix: string): Promise<ReadonlyMap<string, string>> {
+    this.#step();
+    return new Map([...this.#facts].filter(([key]) => key.startsWith(prefix)).sort(byKey));
+  }
+
+  async prune(before: number): Promise<number> {
+    this.#step();
+    let count = 0;
+    for (const row of this.#rows.values()) {
+      if (!isTerminal(row.state) || (row.settledAt ?? before) >= before) continue;
+      this.#rows.delete(row.id);
+      count++;
+    }
+    for (const session of this.#sessions.values()) {
+      if ((session.endedAt ?? before) < before) this.#sessions.delete(session.id);
+    }
+    return count;
+  }
+
+  stats(): JournalStats {
+    return {
+      kind: "memory",
+      path: undefined,
+      degraded: this.#degraded,
+      bytes: 0,
+      walBytes: 0,
+      fsyncMs: undefined,
+      commits: this.#commits,
+      rows: this.#rows.size,
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#isClosed = true;
+  }
+
+  #step(): void {
+    if (this.#isClosed) throw new JournalError("closed", "the journal is closed");
+    this.#commits++;
+  }
+}
+
+const byKey = ([a]: [string, string], [b]: [string, string]) => (a < b ? -1 : a > b ? 1 : 0);

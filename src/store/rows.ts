@@ -1,0 +1,206 @@
+/**
+ * Rows of the `call` table and the domain's `CallRow`: one order of columns for the message to the
+ * journal thread, for binding and for reading, asserted on the way in and on the way out.
+ *
+ * W1. A row is written only if it is legal (`illegality` finds nothing); an illegal one is a bug.
+ * W2. A row is handed out only if its checksums match and it is legal; any other is quarantined.
+ * W3. The checksum of a row covers every semantic column; payloads enter it by their own checksums,
+ *     so that a change of state need not read them.
+ */
+import { crc32 } from "node:zlib";
+import { assert } from "../base/assert.ts";
+import { CALL_STATES, isTerminal } from "../core/call.ts";
+import type { CallRow, CallState, DeadReason, Executed, Safety } from "../core/call.ts";
+
+export type SqlValue = string | number | null;
+/** The values of `META_COLUMNS`, then request and reply. */
+export type RowValues = readonly SqlValue[];
+
+/** The semantic columns but for the payloads, in the order in which the checksum takes them. */
+export const META_COLUMNS = [
+  "seq",
+  "id",
+  "session_id",
+  "upstream",
+  "credentials",
+  "method",
+  "tool",
+  "safety",
+  "fingerprint",
+  "schema",
+  "accepted_at",
+  "deadline_at",
+  "acknowledged_at",
+  "state",
+  "reason",
+  "executed",
+  "attempt",
+  "is_doubted",
+  "upstream_id",
+  "sent_at",
+  "settled_at",
+  "delivered_at",
+  "cause",
+  "note",
+  "redrive_of",
+] as const;
+
+const META_LENGTH = META_COLUMNS.length;
+export const REQUEST_AT = META_LENGTH;
+export const REPLY_AT = META_LENGTH + 1;
+
+/** Payloads are plain text so far; other codecs (encryption) get other numbers. */
+export const CODEC_TEXT = 0;
+
+const SAFETIES: readonly string[] = ["read", "idempotent", "unsafe"];
+const REASONS: readonly string[] = ["outcome_unknown", "tool_changed", "blocked", "poison"];
+const EXECUTED: readonly string[] = ["no", "yes", "unknown", "pending"];
+
+const orNull = <T extends SqlValue>(value: T | undefined): T | null => value ?? null;
+
+/** Half a surrogate pair (a tool may be named so) does not survive UTF-8; it would break the sum. */
+const wellFormed = (value: string | undefined): string | null =>
+  value === undefined ? null : value.replace(/\p{Surrogate}/gu, "\ufffd");
+
+/** Throws `Bug` for a row that must not exist (W1). */
+export function encodeRow(row: CallRow): RowValues {
+  const wrong = illegality(row);
+  assert(wrong === undefined, `call ${row.id}: ${wrong ?? ""}`);
+  return rawValues(row);
+}
+
+function rawValues(row: CallRow): RowValues {
+  return [
+    row.seq,
+    row.id,
+    row.sessionId,
+    row.upstream,
+    row.credentials,
+    wellFormed(row.method),
+    wellFormed(row.tool),
+    row.safety,
+    orNull(row.fingerprint),
+    orNull(row.schema),
+    row.acceptedAt,
+    row.deadlineAt,
+    orNull(row.acknowledgedAt),
+    row.state,
+    orNull(row.reason),
+    row.executed,
+    row.attempt,
+    row.isDoubted ? 1 : 0,
+    orNull(row.upstreamId),
+    orNull(row.sentAt),
+    orNull(row.settledAt),
+    orNull(row.deliveredAt),
+    wellFormed(row.cause),
+    wellFormed(row.note),
+    orNull(row.redriveOf),
+    row.request,
+    orNull(row.reply),
+  ];
+}
+
+/** A value read from disk that is not what its column holds. The text says which. */
+class Unreadable extends Error {}
+
+function text(values: RowValues, at: number): string {
+  const value = values[at];
+  if (typeof value !== "string") throw new Unreadable(`column ${at} holds no text`);
+  return value;
+}
+
+function maybeText(values: RowValues, at: number): string | undefined {
+  return values[at] === null ? undefined : text(values, at);
+}
+
+function number(values: RowValues, at: number): number {
+  const value = values[at];
+  if (typeof value !== "number") throw new Unreadable(`column ${at} holds no number`);
+  return value;
+}
+
+function maybeNumber(values: RowValues, at: number): number | undefined {
+  return values[at] === null ? undefined : number(values, at);
+}
+
+function decode(values: RowValues): CallRow {
+  return {
+    seq: number(values, 0),
+    id: text(values, 1),
+    sessionId: text(values, 2),
+    upstream: text(values, 3),
+    credentials: text(values, 4),
+    method: text(values, 5),
+    tool: maybeText(values, 6),
+    safety: text(values, 7) as Safety,
+    fingerprint: maybeText(values, 8),
+    schema: maybeText(values, 9),
+    acceptedAt: number(values, 10),
+    deadlineAt: number(values, 11),
+    acknowledgedAt: maybeNumber(values, 12),
+    state: text(values, 13) as CallState,
+    reason: maybeText(values, 14) as DeadReason | undefined,
+    executed: text(values, 15) as Executed,
+    attempt: number(values, 16),
+    isDoubted: number(values, 17) === 1,
+    upstreamId: maybeText(values, 18),
+    sentAt: maybeNumber(values, 19),
+    settledAt: maybeNumber(values, 20),
+    deliveredAt: maybeNumber(values, 21),
+    cause: maybeText(values, 22),
+    note: maybeText(values, 23),
+    redriveOf: maybeText(values, 24),
+    request: text(values, REQUEST_AT),
+    reply: maybeText(values, REPLY_AT),
+  };
+}
+
+/** The row, or in words why it may not be used (W2). Checksums are the caller's business. */
+export function decodeRow(values: RowValues): CallRow | string {
+  try {
+    const row = decode(values);
+    return illegality(row) ?? row;
+  } catch (error) {
+    if (error instanceof Unreadable) return error.message;
+    throw error;
+  }
+}
+
+/** Why this row can't be: a state that contradicts its other columns. Undefined for a legal row. */
+export function illegality(row: CallRow): string | undefined {
+  const isEnded = isTerminal(row.state);
+  const wasSent = row.state === "sent" || row.state === "tasked" || row.state === "in_doubt";
+  if (!CALL_STATES.includes(row.state)) return `unknown state ${row.state}`;
+  if (!SAFETIES.includes(row.safety)) return `unknown safety ${row.safety}`;
+  if (!EXECUTED.includes(row.executed)) return `unknown execution ${row.executed}`;
+  if (row.reason !== undefined && !REASONS.includes(row.reason)) return `reason ${row.reason}`;
+  if (!Number.isInteger(row.attempt) || row.attempt < 0) return `attempt ${row.attempt}`;
+  if (!Number.isInteger(row.seq) || row.seq < 0) return `seq ${row.seq}`;
+  if (isEnded === (row.executed === "pending")) return `${row.state} but ${row.executed}`;
+  if (isEnded !== (row.settledAt !== undefined)) return `${row.state} settled ${row.settledAt}`;
+  if (!isEnded && row.deliveredAt !== undefined) return `delivered while ${row.state}`;
+  if ((row.state === "dead") !== (row.reason !== undefined)) return `${row.state}, ${row.reason}`;
+  if (wasSent && row.attempt === 0) return `${row.state} without an attempt`;
+  if (row.attempt > 0 && (row.sentAt === undefined || row.upstreamId === undefined))
+    return `attempt ${row.attempt} without its time or id`;
+  if (row.state === "in_doubt" && !row.isDoubted) return "in doubt but not doubted";
+  if (row.isDoubted && row.executed === "no") return "doubted, yet said not to have run";
+  return undefined;
+}
+
+export function textSum(text: SqlValue | undefined): number {
+  return typeof text === "string" ? crc32(text) : 0;
+}
+
+/** The checksum of a row: its semantic columns and those of its payloads (W3). */
+export function rowSum(values: RowValues, requestSum: number, replySum: number): number {
+  let joined = "";
+  // The length before each text keeps neighbours apart; a null differs from every text and number.
+  for (let at = 0; at < META_LENGTH; at++) {
+    const value = values[at];
+    if (typeof value === "string") joined += `${value.length}:${value};`;
+    else joined += value === null ? "~;" : `${value};`;
+  }
+  return crc32(`${joined}${requestSum};${replySum}`);
+}

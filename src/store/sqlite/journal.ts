@@ -1,0 +1,311 @@
+/**
+ * The journal on disk as the engine sees it: collects commands, hands them to the journal thread in
+ * batches, and settles promises once their batch is committed.
+ *
+ * G1. At most one batch is in flight; the next is all that arrived meanwhile. No timer delays a commit.
+ * G2. What nobody waits for (`applyLater`) rides with the next batch, or goes alone when it gets quiet.
+ * G3. When the thread is lost, everything in flight or posted later rejects with `io`: nothing is known
+ *     about it.
+ */
+import { statSync } from "node:fs";
+import type { Worker } from "node:worker_threads";
+import { assert, must } from "../../base/assert.ts";
+import { deferred } from "../../base/async.ts";
+import { JournalError } from "../../base/errors.ts";
+import type { CancelTimer, World } from "../../base/world.ts";
+import { mustSync } from "../../core/call.ts";
+import type { CallChange, CallRow } from "../../core/call.ts";
+import type { SessionRow } from "../../core/session.ts";
+import type { JournalStats } from "../../core/status.ts";
+import type { CallFilter, Journal, Log, Recovery } from "../../ports.ts";
+import { decodeRow, encodeRow } from "../rows.ts";
+import type { RowValues } from "../rows.ts";
+import { isRefusal } from "./protocol.ts";
+import type { BatchReply, Command, RecoveredRows, ThreadMessage } from "./protocol.ts";
+
+interface Waiter {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+}
+
+/** After so much quiet, what nobody waits for is written and the WAL tidied. */
+const QUIET_MS = 500;
+/** So many changes that nobody waits for go even without company. */
+const LATER_MAX = 512;
+const SYNC_TIMES_MAX = 101;
+
+export interface SqliteJournalOptions {
+  readonly world: World;
+  readonly log: Log;
+  readonly path: string;
+  /** Called once, when the connection is gone for good: closed or lost. */
+  readonly onGone: () => void;
+}
+
+export class SqliteJournal implements Journal {
+  readonly #worker: Worker;
+  readonly #options: SqliteJournalOptions;
+  readonly #syncTimes: number[] = [];
+  #next: Command[] = [];
+  #nextWaiters: (Waiter | undefined)[] = [];
+  #inFlight: (Waiter | undefined)[] | undefined;
+  #later: CallChange[] = [];
+  #isWoken = false;
+  /** Nothing was posted since the last tidying. */
+  #isTidy = false;
+  #stopQuiet: CancelTimer | undefined;
+  /** What every later call is rejected with. */
+  #end: JournalError | undefined;
+  #closing: { readonly promise: Promise<void>; resolve(): void } | undefined;
+  #isGone = false;
+  #commits = 0;
+  #rows = 0;
+
+  /** `worker` has said that its journal is open. */
+  constructor(worker: Worker, options: SqliteJournalOptions) {
+    this.#worker = worker;
+    this.#options = options;
+    worker.on("message", (message: ThreadMessage) => {
+      this.#onMessage(message);
+    });
+    worker.on("error", (error) => {
+      this.#break(`the journal thread failed: ${error.stack ?? error.message}`);
+    });
+    worker.on("exit", () => {
+      this.#break("the journal thread ended");
+    });
+    this.#becomeQuiet();
+  }
+
+  async recover(now: number): Promise<Recovery> {
+    const { report, live, undelivered } = (await this.#post(["recover", now])) as RecoveredRows;
+    return { report, live: live.map(readRow), undelivered: undelivered.map(readRow) };
+  }
+
+  async admit(row: CallRow): Promise<number> {
+    assert(row.state === "queued" || row.state === "sent", `call ${row.id} admitted ${row.state}`);
+    return (await this.#post(["admit", encodeRow(row), mustSync(row)])) as number;
+  }
+
+  async apply(change: CallChange, sync: boolean): Promise<boolean> {
+    return (await this.#post(["change", change, sync])) as boolean;
+  }
+
+  applyLater(change: CallChange): void {
+    if (this.#end !== undefined) return;
+    this.#later.push(change);
+    if (this.#later.length >= LATER_MAX) this.#wake();
+    else if (this.#inFlight === undefined && !this.#isWoken) this.#becomeQuiet();
+  }
+
+  async find(id: string): Promise<CallRow | undefined> {
+    const values = (await this.#post(["find", id])) as RowValues | undefined;
+    return values === undefined ? undefined : readRow(values);
+  }
+
+  async list(filter: CallFilter): Promise<readonly CallRow[]> {
+    const rows = (await this.#post(["list", filter.states, filter.limit])) as RowValues[];
+    return rows.map(readRow);
+  }
+
+  async saveSession(row: SessionRow): Promise<void> {
+    await this.#post(["saveSession", row.id, JSON.stringify(row), row.endedAt ?? null]);
+  }
+
+  async findSession(id: string): Promise<SessionRow | undefined> {
+    const body = (await this.#post(["findSession", id])) as string | undefined;
+    return body === undefined ? undefined : readSession(body);
+  }
+
+  async keep(key: string, value: string | undefined): Promise<void> {
+    await this.#post(["keep", key, value ?? null]);
+  }
+
+  async kept(prefix: string): Promise<ReadonlyMap<string, string>> {
+    return new Map((await this.#post(["kept", prefix])) as [string, string][]);
+  }
+
+  async prune(before: number): Promise<number> {
+    return (await this.#post(["prune", before])) as number;
+  }
+
+  stats(): JournalStats {
+    const { path } = this.#options;
+    const sorted = this.#syncTimes.toSorted((a, b) => a - b);
+    return {
+      kind: "sqlite",
+      path,
+      degraded: undefined,
+      bytes: sizeOf(path),
+      walBytes: sizeOf(`${path}-wal`),
+      fsyncMs: sorted[sorted.length >> 1],
+      commits: this.#commits,
+      rows: this.#rows,
+    };
+  }
+
+  close(): Promise<void> {
+    if (this.#isGone) return Promise.resolve();
+    if (this.#closing !== undefined) return this.#closing.promise;
+    const closing = deferred<undefined>();
+    this.#closing = {
+      promise: closing.promise,
+      resolve: () => {
+        closing.resolve(undefined);
+      },
+    };
+    this.#end = new JournalError("closed", `the journal ${this.#options.path} is closed`);
+    this.#stopBeingQuiet();
+    this.#flush();
+    return closing.promise;
+  }
+
+  #post(command: Command): Promise<unknown> {
+    if (this.#end !== undefined) return Promise.reject(this.#end);
+    const result = new Promise<unknown>((resolve, reject) => {
+      this.#takeLater();
+      this.#isTidy = false;
+      this.#next.push(command);
+      this.#nextWaiters.push({ resolve, reject });
+    });
+    this.#wake();
+    return result;
+  }
+
+  /** Before anything else is posted, so that changes keep their order. */
+  #takeLater(): void {
+    for (const change of this.#later) {
+      this.#next.push(["change", change, false]);
+      this.#nextWaiters.push(undefined);
+    }
+    this.#later = [];
+  }
+
+  /** The batch goes after this turn's input has been read, so that one turn makes one batch. */
+  #wake(): void {
+    if (this.#isWoken || this.#inFlight !== undefined) return;
+    this.#isWoken = true;
+    this.#stopBeingQuiet();
+    this.#options.world.soon(() => {
+      this.#isWoken = false;
+      if (this.#inFlight === undefined) this.#flush();
+    });
+  }
+
+  #flush(): void {
+    if (this.#isGone || this.#inFlight !== undefined) return;
+    this.#takeLater();
+    if (this.#next.length === 0) {
+      if (this.#closing === undefined) return;
+      this.#inFlight = [];
+      this.#worker.postMessage("close");
+      return;
+    }
+    this.#inFlight = this.#nextWaiters;
+    const batch = this.#next;
+    this.#next = [];
+    this.#nextWaiters = [];
+    this.#worker.postMessage(batch);
+  }
+
+  /** Some time after the last work: writes what nobody waits for; else tidies, once. */
+  #becomeQuiet(): void {
+    if (this.#stopQuiet !== undefined || this.#end !== undefined) return;
+    this.#stopQuiet = this.#options.world.timer(QUIET_MS, () => {
+      this.#stopQuiet = undefined;
+      if (this.#end !== undefined || this.#inFlight !== undefined || this.#isWoken) return;
+      if (this.#later.length === 0) {
+        this.#isTidy = true;
+        this.#next.push(["tidy"]);
+        this.#nextWaiters.push(undefined);
+      }
+      this.#flush();
+    });
+  }
+
+  #stopBeingQuiet(): void {
+    this.#stopQuiet?.();
+    this.#stopQuiet = undefined;
+  }
+
+  #onMessage(message: ThreadMessage): void {
+    switch (message.kind) {
+      case "batch":
+        this.#settle(message.reply);
+        return;
+      case "broken":
+        this.#break(message.text);
+        return;
+      case "closed":
+        this.#goGone();
+        return;
+      default:
+        return;
+    }
+  }
+
+  #settle(reply: BatchReply): void {
+    const waiters = must(this.#inFlight, "the batch that was answered");
+    this.#inFlight = undefined;
+    this.#commits = reply.commits;
+    this.#rows = reply.rows;
+    if (reply.syncMs !== undefined) {
+      this.#syncTimes.push(reply.syncMs);
+      if (this.#syncTimes.length > SYNC_TIMES_MAX) this.#syncTimes.shift();
+    }
+    for (const warning of reply.warnings) this.#options.log("warn", warning);
+    for (const [at, waiter] of waiters.entries()) {
+      const result = reply.results[at];
+      if (isRefusal(result)) waiter?.reject(new JournalError(result.refused, result.text));
+      else waiter?.resolve(result);
+    }
+    this.#afterSettle();
+  }
+
+  #afterSettle(): void {
+    if (this.#closing !== undefined) this.#flush();
+    else if (this.#next.length > 0) this.#wake();
+    else if (!this.#isTidy || this.#later.length > 0) this.#becomeQuiet();
+  }
+
+  #break(text: string): void {
+    if (this.#isGone) return;
+    const error = new JournalError("io", text);
+    this.#end ??= error;
+    if (this.#closing === undefined) this.#options.log("error", `journal lost: ${text}`);
+    const waiters = [...(this.#inFlight ?? []), ...this.#nextWaiters];
+    this.#inFlight = undefined;
+    this.#nextWaiters = [];
+    this.#next = [];
+    this.#later = [];
+    this.#goGone();
+    for (const waiter of waiters) waiter?.reject(error);
+  }
+
+  #goGone(): void {
+    if (this.#isGone) return;
+    this.#isGone = true;
+    this.#stopBeingQuiet();
+    // The thread ends by itself after its last word; this is for one that failed half-way.
+    void this.#worker.terminate().then(() => {
+      this.#options.onGone();
+      this.#closing?.resolve();
+    });
+  }
+}
+
+function readRow(values: RowValues): CallRow {
+  const row = decodeRow(values);
+  assert(typeof row !== "string", `a row from the journal thread: ${String(row)}`);
+  return row;
+}
+
+/** Columns that are `undefined` are absent in JSON. */
+function readSession(body: string): SessionRow {
+  const row = JSON.parse(body) as SessionRow;
+  return { ...row, logLevel: row.logLevel, endedAt: row.endedAt };
+}
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}

@@ -1,0 +1,30 @@
+/**
+ * The lock of a journal: an exclusive transaction on a database of its own, held for life. It is free
+ * the moment its process ends, however that happens; there is nothing stale to clean up.
+ *
+ * L1. A lock file is never unlinked, and never opened by anything but SQLite once it exists.
+ */
+import { createPrivateFile, sqliteCode } from "./connection.ts";
+import type { Driver } from "./connection.ts";
+
+export interface Lock {
+  release(): void;
+}
+
+/** Undefined where another holds it. Throws what the file system or SQLite says otherwise. */
+export function tryLock(driver: Driver, path: string): Lock | undefined {
+  createPrivateFile(path);
+  const db = new driver(path, { timeout: 0 });
+  try {
+    db.exec("begin exclusive");
+  } catch (error) {
+    db.close();
+    if (sqliteCode(error)?.startsWith("SQLITE_BUSY") === true) return undefined;
+    throw error;
+  }
+  return {
+    release() {
+      db.close();
+    },
+  };
+}

@@ -1,0 +1,72 @@
+/**
+ * The journal's schema as numbered migrations. Append only: a migration that was released never
+ * changes. `user_version` of a database is the number of migrations that it has seen.
+ */
+
+/** "Hold" in ASCII: the `application_id` of every journal. */
+export const APPLICATION_ID = 0x486f6c64;
+
+export const MIGRATIONS: readonly string[] = [
+  // 1. Calls, sessions, facts, and the head that tells how far the journal has come.
+  `
+  create table call (
+    seq integer primary key,
+    id text not null unique,
+    session_id text not null,
+    upstream text not null,
+    credentials text not null,
+    method text not null,
+    tool text,
+    safety text not null,
+    fingerprint text,
+    schema text,
+    accepted_at real not null,
+    deadline_at real not null,
+    acknowledged_at real,
+    state text not null,
+    reason text,
+    executed text not null,
+    attempt integer not null,
+    is_doubted integer not null,
+    upstream_id text,
+    sent_at real,
+    settled_at real,
+    delivered_at real,
+    cause text,
+    note text,
+    redrive_of text,
+    request_codec integer not null,
+    request_sum integer not null,
+    reply_codec integer not null,
+    reply_sum integer not null,
+    sum integer not null,
+    request text not null,
+    reply text
+  ) strict;
+  -- What a start has to look at: everything that is live, and results that nobody took.
+  create index call_open on call (seq) where delivered_at is null;
+
+  create table session (
+    id text primary key,
+    ended_at real,
+    body text not null,
+    sum integer not null
+  ) strict;
+
+  create table fact (key text primary key, value text not null) strict, without rowid;
+
+  create table quarantine (
+    seq integer primary key,
+    id text not null,
+    why text not null
+  ) strict;
+
+  create table head (
+    one integer primary key check (one = 1),
+    db_id text not null,
+    seq integer not null,
+    commits integer not null
+  ) strict;
+  insert into head values (1, lower(hex(randomblob(16))), 0, 0);
+  `,
+];

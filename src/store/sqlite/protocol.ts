@@ -1,0 +1,74 @@
+/** What the main thread and the journal thread say to each other: one message a batch each way. */
+import type { JournalTrouble } from "../../base/errors.ts";
+import type { CallChange } from "../../core/call.ts";
+import type { RecoveryReport } from "../../core/status.ts";
+import type { RowValues } from "../rows.ts";
+
+/**
+ * - `full`: rows of calls that are not read-only, and whatever was acknowledged, wait for the fsync.
+ * - `always`: every commit does.
+ * - `process`: none does; what was committed survives the process, not a power cut.
+ */
+export type Durability = "full" | "always" | "process";
+
+/** What the thread needs to open its journal. */
+export interface ThreadOptions {
+  readonly path: string;
+  readonly highWaterPath: string;
+  readonly ballastPath: string;
+  readonly durability: Durability;
+  /** A delivered row loses its payloads with the mark. */
+  readonly dropsDelivered: boolean;
+  /** The journal's own bound in pages of 4 KiB; over it, it behaves as on a full disk. */
+  readonly pagesMax?: number;
+}
+
+/** One step of a batch. `sync` asks that the batch reaches the platter. */
+export type Command =
+  | readonly ["admit", values: RowValues, sync: boolean]
+  | readonly ["change", change: CallChange, sync: boolean]
+  | readonly ["find", id: string]
+  | readonly ["list", states: readonly string[] | undefined, limit: number | undefined]
+  | readonly ["recover", now: number]
+  | readonly ["saveSession", id: string, body: string, endedAt: number | null]
+  | readonly ["findSession", id: string]
+  | readonly ["keep", key: string, value: string | null]
+  | readonly ["kept", prefix: string]
+  | readonly ["prune", before: number]
+  | readonly ["tidy"];
+
+/** The answer to a command that was not carried out while others of its batch were. */
+export interface Refusal {
+  readonly refused: JournalTrouble;
+  readonly text: string;
+}
+
+export function isRefusal(value: unknown): value is Refusal {
+  return typeof value === "object" && value !== null && "refused" in value;
+}
+
+export interface RecoveredRows {
+  readonly report: RecoveryReport;
+  readonly live: readonly RowValues[];
+  readonly undelivered: readonly RowValues[];
+}
+
+export interface BatchReply {
+  /** One for each command, in order; what a value is depends on the command. */
+  readonly results: readonly unknown[];
+  /** Commits so far in the life of the database. */
+  readonly commits: number;
+  readonly rows: number;
+  /** How long the commit took, if it was synced. */
+  readonly syncMs: number | undefined;
+  /** Things to log: rows that were found damaged, a full disk, a checkpoint that failed. */
+  readonly warnings: readonly string[];
+}
+
+export type ThreadMessage =
+  | { readonly kind: "opened"; readonly liveRows: number; readonly wentBackwards: boolean }
+  | { readonly kind: "refused"; readonly isConfig: boolean; readonly text: string }
+  | { readonly kind: "batch"; readonly reply: BatchReply }
+  /** The connection is gone; nothing is known about the changes of the batch in flight. */
+  | { readonly kind: "broken"; readonly text: string }
+  | { readonly kind: "closed" };

@@ -1,0 +1,110 @@
+/**
+ * What a start does to a journal, in one transaction: calls in flight become in doubt, calls past
+ * their deadline expire. Running it again finds nothing to do.
+ *
+ * A journal that holds less than was once synced (a restored backup, a lost WAL) is under suspicion: a
+ * call that waits in it may have run since. The suspicion is kept as a fact until nothing of that time
+ * is live any more.
+ */
+import { Bug } from "../../base/assert.ts";
+import type { World } from "../../base/world.ts";
+import { isTerminal } from "../../core/call.ts";
+import type { CallRow } from "../../core/call.ts";
+import type { RecoveryReport } from "../../core/status.ts";
+import type { HighWater } from "../marks.ts";
+import { recoverRow, UNDELIVERED_MS } from "../recovery.ts";
+import { decodeRow, encodeRow } from "../rows.ts";
+import type { RowValues } from "../rows.ts";
+import type { RecoveredRows } from "./protocol.ts";
+import type { SideStatements } from "./side-statements.ts";
+import type { CallStatements } from "./statements.ts";
+
+const SUSPICION = "journal.went_backwards";
+
+export class Recoverer {
+  readonly #calls: CallStatements;
+  readonly #side: SideStatements;
+  readonly #world: World;
+  readonly hasNewSuspicion: boolean;
+  #suspicion: RecoveryReport["wentBackwards"];
+
+  constructor(
+    calls: CallStatements,
+    side: SideStatements,
+    world: World,
+    mark: HighWater | undefined,
+  ) {
+    this.#calls = calls;
+    this.#side = side;
+    this.#world = world;
+    const head = side.head();
+    this.hasNewSuspicion =
+      mark !== undefined && (mark.dbId !== head.dbId || mark.commits > head.commits);
+    const [kept] = side.kept(SUSPICION);
+    if (this.hasNewSuspicion && mark !== undefined) {
+      this.#suspicion = { expectedSeq: mark.seq, foundSeq: head.seq };
+    } else if (kept !== undefined) {
+      this.#suspicion = JSON.parse(kept[1]) as NonNullable<RecoveryReport["wentBackwards"]>;
+    }
+  }
+
+  get wentBackwards(): RecoveryReport["wentBackwards"] {
+    return this.#suspicion;
+  }
+
+  suspicionFact(): [string, string | null] {
+    return [SUSPICION, this.#suspicion === undefined ? null : JSON.stringify(this.#suspicion)];
+  }
+
+  recover(now: number): RecoveredRows {
+    const startedAt = this.#world.monotonic();
+    const open = this.#read(
+      "delivered_at is null and state in ('queued','sent','tasked','in_doubt')",
+    );
+    const found = this.#side.countByState();
+    const live: RowValues[] = [];
+    let expired = 0;
+    let putInDoubt = 0;
+    for (const row of open) {
+      const recovered = recoverRow(row, now);
+      if (recovered !== undefined) {
+        if (!this.#calls.change(recovered.change))
+          throw new Bug(`call ${row.id} was not recovered`);
+        if (recovered.row.state === "in_doubt") putInDoubt++;
+        else expired++;
+      }
+      const { state } = recovered?.row ?? row;
+      if (!isTerminal(state) && state !== "tasked") live.push(encodeRow(recovered?.row ?? row));
+    }
+    const undelivered = this.#calls.read(
+      `delivered_at is null and fingerprint is not null and settled_at >= ? order by seq`,
+      now - UNDELIVERED_MS,
+    );
+    const quarantined = this.#side.countQuarantined();
+    if (quarantined > 0) found["quarantined"] = quarantined;
+    const report: RecoveryReport = {
+      tookMs: this.#world.monotonic() - startedAt,
+      found,
+      expired,
+      putInDoubt,
+      ...(this.#suspicion === undefined ? {} : { wentBackwards: this.#suspicion }),
+    };
+    this.#liftSuspicion(open);
+    return { report, live, undelivered };
+  }
+
+  /** The report stays for this process; the fact goes once it warns of nothing that is live. */
+  #liftSuspicion(open: readonly CallRow[]): void {
+    const suspicion = this.#suspicion;
+    if (suspicion === undefined) return;
+    if (!open.some((row) => row.seq <= suspicion.foundSeq)) this.#side.keep(SUSPICION, null);
+  }
+
+  #read(condition: string): CallRow[] {
+    return this.#calls.read(`${condition} order by seq`).map((values) => {
+      const row = decodeRow(values);
+      if (typeof row === "string") throw new Bug(row);
+      return row;
+    });
+  }
+}

@@ -1,0 +1,65 @@
+/**
+ * The journal thread: owns the only writing connection of one journal. It takes a batch, commits it,
+ * answers it, and takes the next; it keeps no time of its own.
+ */
+import { parentPort, workerData } from "node:worker_threads";
+import type { MessagePort } from "node:worker_threads";
+import { must } from "../../base/assert.ts";
+import { ConfigError, JournalError, errorText } from "../../base/errors.ts";
+import { realWorld } from "../../base/world.ts";
+import { loadDriver, openWriting } from "./connection.ts";
+import type { Command, ThreadMessage, ThreadOptions } from "./protocol.ts";
+import { Writer } from "./writer.ts";
+
+async function open(options: ThreadOptions): Promise<Writer> {
+  const driver = await loadDriver();
+  const db = openWriting(driver, options.path);
+  try {
+    return new Writer(db, realWorld(), options);
+  } catch (error) {
+    db.close();
+    throw error;
+  }
+}
+
+/** Only trouble of the disk is answered; a bug ends the thread, and the main thread sees it. */
+function serve(port: MessagePort, writer: Writer): void {
+  const post = (message: ThreadMessage) => {
+    port.postMessage(message);
+  };
+  port.on("message", (batch: readonly Command[] | "close") => {
+    try {
+      if (batch === "close") {
+        writer.close();
+        post({ kind: "closed" });
+        port.close();
+        return;
+      }
+      post({ kind: "batch", reply: writer.run(batch) });
+      writer.afterBatch();
+    } catch (error) {
+      if (batch !== "close" && !(error instanceof JournalError)) throw error;
+      post({ kind: "broken", text: errorText(error) });
+      port.close();
+    }
+  });
+}
+
+const port = must(parentPort, "the port of the journal thread");
+const options = workerData as ThreadOptions;
+try {
+  const writer = await open(options);
+  serve(port, writer);
+  port.postMessage({
+    kind: "opened",
+    liveRows: writer.countLive(),
+    wentBackwards: writer.wentBackwards,
+  } satisfies ThreadMessage);
+} catch (error) {
+  port.postMessage({
+    kind: "refused",
+    isConfig: error instanceof ConfigError,
+    text: errorText(error),
+  } satisfies ThreadMessage);
+  port.close();
+}

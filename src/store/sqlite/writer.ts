@@ -1,0 +1,266 @@
+/**
+ * Carries out batches of commands on the one writing connection: one batch, one transaction.
+ *
+ * B1. A batch is committed before any of its results is known outside; after an error of its
+ *     transaction none of its results is given.
+ * B2. The commit is synced if any command of the batch asks for it and `durability` allows it. The WAL
+ *     is one file: a synced commit carries every earlier one.
+ * B3. On a full disk the ballast goes, admits are refused, and results are still recorded.
+ * B4. Each commit that writes counts up `head.commits`; after a synced one the mark beside follows.
+ */
+import type { Database, Statement } from "better-sqlite3";
+import { must, unreachable } from "../../base/assert.ts";
+import { JournalError, errorText } from "../../base/errors.ts";
+import type { World } from "../../base/world.ts";
+import { HighWaterFile } from "../marks.ts";
+import { Ballast } from "./ballast.ts";
+import { troubleOf } from "./connection.ts";
+import type { BatchReply, Command, Refusal, ThreadOptions } from "./protocol.ts";
+import { Recoverer } from "./recoverer.ts";
+import { CallStatements } from "./statements.ts";
+import { SideStatements } from "./side-statements.ts";
+import { WalKeeper } from "./wal-keeper.ts";
+
+/** Commands that write; a batch without any needs no transaction of its own kind. */
+const WRITES: ReadonlySet<Command[0]> = new Set<Command[0]>([
+  "admit",
+  "change",
+  "recover",
+  "saveSession",
+  "keep",
+  "prune",
+]);
+
+const FULL: Refusal = {
+  refused: "full",
+  text: "the disk of the state folder is full; calls are not accepted until there is room",
+};
+
+export class Writer {
+  readonly #db: Database;
+  readonly #world: World;
+  readonly #options: ThreadOptions;
+  readonly #calls: CallStatements;
+  readonly #side: SideStatements;
+  readonly #recoverer: Recoverer;
+  readonly #ballast: Ballast;
+  readonly #wal: WalKeeper;
+  readonly #mark: HighWaterFile;
+  readonly #begin: Statement;
+  readonly #commit: Statement;
+  #warnings: string[] = [];
+  #isSyncing = true;
+  #isFull = false;
+  #head: { dbId: string; seq: number; commits: number };
+  #rows: number;
+  #syncMs: number | undefined;
+
+  /** `db` comes from `openWriting`. Throws SQLite errors. */
+  constructor(db: Database, world: World, options: ThreadOptions) {
+    this.#db = db;
+    this.#world = world;
+    this.#options = options;
+    this.#calls = new CallStatements(db, options.dropsDelivered, (row) => {
+      this.#warnings.push(
+        `call ${row.id} (row ${row.seq}) of ${options.path} is damaged and set aside: ${row.why}`,
+      );
+    });
+    this.#side = new SideStatements(db);
+    this.#ballast = new Ballast(db, options);
+    this.#wal = new WalKeeper(db, options.path);
+    this.#mark = new HighWaterFile(options.highWaterPath);
+    this.#begin = db.prepare("begin immediate");
+    this.#commit = db.prepare("commit");
+    this.#head = this.#side.head();
+    this.#rows = this.#side.countCalls();
+    this.#recoverer = new Recoverer(this.#calls, this.#side, world, this.#mark.read());
+    if (this.#recoverer.hasNewSuspicion) this.run([["keep", ...this.#recoverer.suspicionFact()]]);
+  }
+
+  get wentBackwards(): boolean {
+    return this.#recoverer.wentBackwards !== undefined;
+  }
+
+  /** Calls in a state that is not terminal. */
+  countLive(): number {
+    return this.#side.countLive();
+  }
+
+  /** Carries out a batch. Throws `JournalError("io")` where the connection can't be used any more. */
+  run(batch: readonly Command[]): BatchReply {
+    let results: unknown[];
+    this.#syncMs = undefined;
+    const isSynced = this.#wantsSync(batch);
+    try {
+      results = this.#transact(batch, isSynced);
+    } catch (error) {
+      results = this.#recoverFromTrouble(batch, isSynced, error);
+    }
+    if (this.#syncMs !== undefined) this.#writeMark();
+    const warnings = this.#warnings;
+    this.#warnings = [];
+    const { commits } = this.#head;
+    return { results, commits, rows: this.#rows, syncMs: this.#syncMs, warnings };
+  }
+
+  #wantsSync(batch: readonly Command[]): boolean {
+    const { durability } = this.#options;
+    if (durability === "process") return false;
+    return batch.some(
+      (command) =>
+        ((command[0] === "admit" || command[0] === "change") && command[2]) ||
+        command[0] === "recover" ||
+        (durability === "always" && WRITES.has(command[0])),
+    );
+  }
+
+  #transact(batch: readonly Command[], isSynced: boolean): unknown[] {
+    if (!batch.some((command) => WRITES.has(command[0]))) {
+      return batch.map((command) => this.#do(command));
+    }
+    this.#setSyncing(isSynced);
+    const { seq, commits } = this.#head;
+    const rows = this.#rows;
+    if (this.#isFull && this.#ballast.hasRoomAgain()) {
+      this.#isFull = false;
+      this.#warnings.push("there is room on the disk again; calls are accepted");
+    }
+    this.#begin.run();
+    try {
+      const results = batch.map((command) => this.#do(command));
+      this.#head.commits++;
+      this.#side.moveHead(this.#head.seq, this.#head.commits);
+      const before = this.#world.monotonic();
+      this.#commit.run();
+      if (isSynced) this.#syncMs = this.#world.monotonic() - before;
+      return results;
+    } catch (error) {
+      // SQLite has rolled back by itself after some errors.
+      if (this.#db.inTransaction) this.#db.exec("rollback");
+      this.#calls.forget();
+      this.#head.seq = seq;
+      this.#head.commits = commits;
+      this.#rows = rows;
+      throw error;
+    }
+  }
+
+  /** The mark only detects: a journal whose mark can't be written is as durable as any. */
+  #writeMark(): void {
+    try {
+      this.#mark.write(this.#head);
+    } catch (error) {
+      this.#warnings.push(`${this.#options.highWaterPath}: ${errorText(error)}`);
+    }
+  }
+
+  #setSyncing(isSynced: boolean): void {
+    if (this.#isSyncing === isSynced) return;
+    this.#db.pragma(isSynced ? "synchronous = full" : "synchronous = normal");
+    this.#isSyncing = isSynced;
+  }
+
+  /** B3: once more without admits; if even that finds no room, every write is refused. */
+  #recoverFromTrouble(batch: readonly Command[], isSynced: boolean, error: unknown): unknown[] {
+    const trouble = troubleOf(error);
+    if (trouble === undefined) throw error;
+    if (trouble !== "full") {
+      throw new JournalError("io", `${this.#options.path}: ${errorText(error)}`, error);
+    }
+    this.#isFull = true;
+    this.#ballast.release();
+    this.#warnings.push(`${this.#options.path}: ${errorText(error)}; ${FULL.text}`);
+    try {
+      return this.#transact(batch, isSynced);
+    } catch (again) {
+      if (troubleOf(again) !== "full") throw again;
+      return batch.map((command) => (WRITES.has(command[0]) ? FULL : this.#do(command)));
+    }
+  }
+
+  #do(command: Command): unknown {
+    switch (command[0]) {
+      case "admit":
+        if (this.#isFull) return FULL;
+        this.#calls.insert(command[1], ++this.#head.seq);
+        this.#rows++;
+        return this.#head.seq;
+      case "change":
+        return this.#calls.change(command[1]);
+      case "find":
+        return this.#calls.read("id = ?", command[1])[0];
+      case "list":
+        return this.#list(command[1], command[2]);
+      case "recover":
+        return this.#recoverer.recover(command[1]);
+      case "saveSession":
+        this.#side.saveSession(command[1], command[2], command[3]);
+        return true;
+      case "findSession":
+        return this.#findSession(command[1]);
+      case "keep":
+        this.#side.keep(command[1], command[2]);
+        return true;
+      case "kept":
+        return this.#side.kept(command[1]);
+      case "prune": {
+        const count = this.#side.prune(command[1]);
+        this.#calls.forget();
+        this.#rows -= count;
+        return count;
+      }
+      case "tidy":
+        this.#tidy();
+        return true;
+      default:
+        return unreachable(command);
+    }
+  }
+
+  #list(states: readonly string[] | undefined, limit: number | undefined): unknown {
+    const wanted = states ?? [];
+    const filter = states === undefined ? "true" : `state in (${wanted.map(() => "?").join(",")})`;
+    return this.#calls.read(`${filter} order by seq desc limit ?`, ...wanted, limit ?? -1);
+  }
+
+  #findSession(id: string): string | undefined {
+    const found = this.#side.findSession(id);
+    if (found === "damaged") {
+      this.#warnings.push(`session ${id} of ${this.#options.path} is damaged and not used`);
+      return undefined;
+    }
+    return found?.body;
+  }
+
+  /** Nothing to do amid other work: the next idle moment comes. */
+  #tidy(): void {
+    if (this.#db.inTransaction) return;
+    try {
+      if (!this.#isFull) this.#ballast.ensure();
+      this.#wal.checkpointIdle();
+    } catch (error) {
+      if (troubleOf(error) === "io") throw error;
+      this.#warnings.push(`${this.#options.path}: ${errorText(error)}`);
+    }
+  }
+
+  /** After a reply went out: keeps the WAL small. */
+  afterBatch(): void {
+    try {
+      this.#wal.checkpointIfLong();
+    } catch (error) {
+      const trouble = must(troubleOf(error), errorText(error));
+      if (trouble === "io") throw new JournalError("io", errorText(error), error);
+    }
+  }
+
+  /** Checkpoints all and closes. */
+  close(): void {
+    try {
+      this.#wal.checkpointAll();
+    } finally {
+      this.#mark.close();
+      this.#db.close();
+    }
+  }
+}

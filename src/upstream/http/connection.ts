@@ -1,0 +1,320 @@
+/**
+ * One connection to a Streamable HTTP server: its session, the requests that wait for an answer, the
+ * gate after the handshake, the server's own stream, and the one end of it all.
+ *
+ *     open → winding_down → down        open | winding_down → closed
+ *
+ * N1. `onDown` comes once, and nothing after it; after `close()` nothing comes at all.
+ * N2. A failure winds the connection down first: for a moment, requests that the server already has
+ *     may still be answered (a server that shuts down politely answers what it took), and nothing
+ *     new is sent. What was never sent is then refused; what can be resumed goes into the ticket.
+ * N3. Requests wait until the server has answered the first notification after the handshake
+ *     (`notifications/initialized`): separate POSTs may overtake each other.
+ */
+import type { CancelTimer } from "../../base/world.ts";
+import { assert } from "../../base/assert.ts";
+import type { Failure } from "../../core/failure.ts";
+import type { Connection, ConnectionEvents, Outbound, ResumeTicket } from "../../ports.ts";
+import { parseMessage, type Message } from "../../wire/message.ts";
+import { failure } from "../../core/failure.ts";
+import { Exchange, type ResumePoint } from "./exchange.ts";
+import type { Fate, Host } from "./host.ts";
+import { Notice } from "./notice.ts";
+import { ServerStream } from "./server-stream.ts";
+
+/** How long answers under way may still come after the connection was found broken. */
+const WIND_DOWN_MS = 5_000;
+
+type Phase =
+  | { readonly kind: "open" }
+  | { readonly kind: "winding_down"; readonly failure: Failure; readonly cancel: CancelTimer }
+  | { readonly kind: "down" }
+  | { readonly kind: "closed" };
+
+type Gate =
+  | { readonly kind: "none" }
+  | { readonly kind: "awaiting_initialized" }
+  | { readonly kind: "shut"; readonly notice: Notice; readonly cancel: CancelTimer };
+
+/** A request that was accepted and not sent yet. */
+interface Held {
+  readonly text: string;
+  readonly about: Extract<Outbound, { kind: "request" | "handshake" }>;
+}
+
+/** What the next connection needs to take this session up again. */
+export interface TicketData {
+  readonly sessionId: string;
+  readonly protocolVersion: string;
+  readonly serverStreamLastId: string | undefined;
+  readonly points: readonly ResumePoint[];
+}
+
+export type HostParts = Pick<
+  Host,
+  "world" | "client" | "headers" | "mask" | "replyMaxBytes" | "patienceMs"
+>;
+
+export class HttpConnection implements Connection {
+  readonly #parts: HostParts;
+  readonly #events: ConnectionEvents;
+  readonly #host: Host;
+  readonly #exchanges = new Map<string, Exchange>();
+  /** Exchanges with their reply, whose streams are still open. */
+  readonly #trailing = new Set<Exchange>();
+  readonly #notices = new Set<Notice>();
+  #held: Held[] = [];
+  #phase: Phase = { kind: "open" };
+  #gate: Gate = { kind: "none" };
+  #serverStream: ServerStream | undefined;
+
+  constructor(parts: HostParts, events: ConnectionEvents) {
+    this.#parts = parts;
+    this.#events = events;
+    this.#host = {
+      ...parts,
+      take: (text, relatedId, isFirstHand) => {
+        this.#take(text, relatedId, isFirstHand);
+      },
+      settle: (id, fate) => {
+        this.#settle(id, fate);
+      },
+      fail: (why) => {
+        this.#fail(why);
+      },
+      released: () => {
+        this.#released();
+      },
+      noise: (what) => {
+        if (this.#isListening) this.#events.onNoise(what);
+      },
+    };
+  }
+
+  /** Takes up the session of `data`: its broken streams and its own stream. */
+  resume(data: TicketData): void {
+    for (const point of data.points) {
+      if (!this.#isListening) return;
+      this.#exchanges.set(point.facts.id, Exchange.resume(this.#host, point));
+    }
+    this.#serverStream = new ServerStream(this.#host, data.serverStreamLastId);
+  }
+
+  send(text: string, about: Outbound): boolean {
+    if (!this.#isListening) return false;
+    if (about.kind === "notification" || about.kind === "reply") {
+      if (this.#phase.kind !== "open") return false;
+      this.#sendNotice(text, about.kind === "notification");
+    } else if (this.#phase.kind !== "open" || this.#gate.kind === "shut") {
+      this.#held.push({ text, about });
+    } else {
+      this.#sendRequest({ text, about });
+    }
+    return true;
+  }
+
+  handshaken(protocolVersion: string): void {
+    this.#parts.headers.setProtocolVersion(protocolVersion);
+    if (this.#gate.kind === "none") this.#gate = { kind: "awaiting_initialized" };
+  }
+
+  forget(id: string): void {
+    const exchange = this.#exchanges.get(id);
+    this.#exchanges.delete(id);
+    exchange?.abort();
+    this.#held = this.#held.filter((held) => held.about.id !== id);
+    this.#released();
+  }
+
+  async close(graceMs: number): Promise<void> {
+    const phase = this.#phase;
+    if (phase.kind === "closed" || phase.kind === "down") return;
+    if (phase.kind === "winding_down") phase.cancel();
+    this.#phase = { kind: "closed" };
+    this.#letGo();
+    if (this.#parts.headers.sessionId !== undefined && phase.kind === "open") {
+      await this.#endSession(graceMs);
+    }
+    this.#parts.client.destroy();
+  }
+
+  describe(): Readonly<Record<string, string | number>> {
+    const id = this.#parts.headers.sessionId;
+    return id === undefined ? {} : { session: id.length > 8 ? `${id.slice(0, 8)}…` : id };
+  }
+
+  get #isListening(): boolean {
+    return this.#phase.kind === "open" || this.#phase.kind === "winding_down";
+  }
+
+  // ── Sending ───────────────────────────────────────────────────────────────────────────────────
+
+  #sendRequest({ text, about }: Held): void {
+    const { id } = about;
+    assert(!this.#exchanges.has(id), `request id ${id} is used twice`);
+    const isHandshake = about.kind === "handshake";
+    const safety = about.kind === "handshake" ? "read" : about.safety;
+    this.#exchanges.set(id, Exchange.post(this.#host, { id, safety, isHandshake }, text));
+  }
+
+  #sendNotice(text: string, isNotification: boolean): void {
+    const notice = new Notice(this.#host, text, (done) => {
+      this.#notices.delete(done);
+      if (this.#gate.kind === "shut" && this.#gate.notice === done) this.#openGate();
+    });
+    this.#notices.add(notice);
+    if (!isNotification || this.#gate.kind !== "awaiting_initialized") return;
+    const cancel = this.#parts.world.timer(this.#parts.patienceMs, () => {
+      this.#openGate();
+    });
+    this.#gate = { kind: "shut", notice, cancel };
+  }
+
+  #openGate(): void {
+    if (this.#gate.kind === "shut") this.#gate.cancel();
+    this.#gate = { kind: "none" };
+    // A notice that failed fails the connection only after it is done; so look a turn later.
+    this.#parts.world.soon(() => {
+      if (this.#phase.kind !== "open") return;
+      const held = this.#held;
+      this.#held = [];
+      for (const one of held) this.#sendRequest(one);
+      this.#serverStream ??= new ServerStream(this.#host, undefined);
+    });
+  }
+
+  // ── Receiving ─────────────────────────────────────────────────────────────────────────────────
+
+  #take(text: string, relatedId: string | undefined, isFirstHand: boolean): void {
+    const parsed = parseMessage(text);
+    if (parsed.kind === "batch") {
+      for (const part of parsed.texts) {
+        const message = parseMessage(part);
+        if (message.kind === "batch") this.#host.noise("a batch inside a batch was dropped");
+        else this.#route(message, relatedId, isFirstHand);
+      }
+    } else this.#route(parsed, relatedId, isFirstHand);
+  }
+
+  #route(
+    message: Exclude<ReturnType<typeof parseMessage>, { kind: "batch" }>,
+    relatedId: string | undefined,
+    isFirstHand: boolean,
+  ): void {
+    if (!this.#isListening) return;
+    if (message.kind === "malformed") this.#malformed(message.reason, message.idText, relatedId);
+    else if (message.kind === "reply") this.#reply(message, relatedId, isFirstHand);
+    else this.#events.onMessage(message, relatedId);
+  }
+
+  #malformed(reason: string, idText: string | undefined, relatedId: string | undefined): void {
+    if (relatedId !== undefined && idText === JSON.stringify(relatedId)) {
+      this.#exchanges.get(relatedId)?.abort();
+      const told = `the answer is no JSON-RPC message: ${reason}`;
+      this.#settle(relatedId, { kind: "lost", failure: failure("protocol_error", told) });
+    } else this.#host.noise(`not a message: ${reason}`);
+  }
+
+  #reply(
+    message: Extract<Message, { kind: "reply" }>,
+    relatedId: string | undefined,
+    isFirstHand: boolean,
+  ): void {
+    const { id } = message;
+    const exchange = typeof id === "string" ? this.#exchanges.get(id) : undefined;
+    if (exchange !== undefined && typeof id === "string") {
+      this.#exchanges.delete(id);
+      exchange.replied();
+      if (exchange.isTrailing) this.#trailing.add(exchange);
+      this.#events.onMessage(message, id);
+      this.#released();
+    } else if (id !== undefined && isFirstHand) {
+      this.#events.onMessage(message, relatedId);
+    } else {
+      this.#host.noise("a reply to nothing that waits for one was dropped");
+    }
+  }
+
+  #settle(id: string, fate: Fate): void {
+    if (!this.#isListening || !this.#exchanges.delete(id)) return;
+    this.#events.onOutcome(id, fate);
+    this.#released();
+  }
+
+  // ── The end ───────────────────────────────────────────────────────────────────────────────────
+
+  #fail(why: Failure): void {
+    if (this.#phase.kind === "open") {
+      // The first cause wins; what follows from it is not news.
+      const cancel = this.#parts.world.timer(WIND_DOWN_MS, () => {
+        this.#goDown(why);
+      });
+      this.#phase = { kind: "winding_down", failure: why, cancel };
+    }
+    this.#released();
+  }
+
+  /** Something ended: are there still answers to wait for? */
+  #released(): void {
+    for (const exchange of this.#trailing) {
+      if (!exchange.isTrailing) this.#trailing.delete(exchange);
+    }
+    if (this.#phase.kind !== "winding_down") return;
+    for (const exchange of this.#exchanges.values()) if (exchange.isLive) return;
+    this.#goDown(this.#phase.failure);
+  }
+
+  #goDown(why: Failure): void {
+    if (this.#phase.kind !== "winding_down") return;
+    this.#phase.cancel();
+    this.#phase = { kind: "down" };
+    const unsent = this.#held.map((held) => held.about.id);
+    const points: ResumePoint[] = [];
+    for (const [id, exchange] of this.#exchanges) {
+      const point = exchange.resumePoint;
+      if (exchange.isUnsent) unsent.push(id);
+      else if (point !== undefined) points.push(point);
+    }
+    const ticket = why.kind === "session_lost" ? undefined : this.#ticket(points);
+    this.#letGo();
+    this.#parts.client.destroy();
+    for (const id of unsent) this.#events.onOutcome(id, { kind: "refused", failure: why });
+    this.#events.onDown(why, ticket);
+  }
+
+  #ticket(points: readonly ResumePoint[]): ResumeTicket | undefined {
+    const { sessionId, protocolVersion } = this.#parts.headers;
+    // Without a session there is nothing that the server could remember of us.
+    if (sessionId === undefined || protocolVersion === undefined) return undefined;
+    const serverStreamLastId = this.#serverStream?.lastId;
+    const data: TicketData = { sessionId, protocolVersion, serverStreamLastId, points };
+    return { requestIds: points.map((point) => point.facts.id), data };
+  }
+
+  #letGo(): void {
+    if (this.#gate.kind === "shut") this.#gate.cancel();
+    this.#gate = { kind: "none" };
+    this.#serverStream?.abort();
+    for (const exchange of this.#exchanges.values()) exchange.abort();
+    for (const exchange of this.#trailing) exchange.abort();
+    for (const notice of this.#notices) notice.abort();
+    this.#exchanges.clear();
+    this.#trailing.clear();
+    this.#notices.clear();
+    this.#held = [];
+  }
+
+  /** DELETE; a server that does not allow it, or does not answer, is left to forget us by itself. */
+  #endSession(graceMs: number): Promise<void> {
+    const { client, headers, world } = this.#parts;
+    return new Promise((resolve) => {
+      const finish = (): void => {
+        cancel();
+        resolve();
+      };
+      const cancel = world.timer(graceMs, finish);
+      const spec = { method: "DELETE", headers: headers.forDelete(), body: undefined } as const;
+      client.start({ ...spec, isFresh: false }, { onResponse: finish, onFailed: finish });
+    });
+  }
+}
