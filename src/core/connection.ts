@@ -1,0 +1,256 @@
+/**
+ * The state of one upstream connection, as data: what it is, why, and when the next attempt is due.
+ * The supervisor owns sockets and timers and does what this says.
+ *
+ *     idle → dialling → handshaking → serving → waiting | open | needs_auth | misconfigured → dialling
+ *     any → draining → stopped
+ *
+ * L1. It never gives up: every state but `idle`, `draining` and `stopped` leads to another attempt.
+ * L2. Backoff resets on proven health (`HEALTHY_AFTER_MS` of serving), not on connect.
+ * L3. While a caller waits, every cool-down (backoff, breaker, crash loop) is capped.
+ * L4. A lost session is taken up again at once, but three in a minute count as failures.
+ */
+import { unreachable } from "../base/assert.ts";
+import { BACKOFF, backoffMs, HEALTHY_AFTER_MS } from "./backoff.ts";
+import { type Breaker, CLOSED, onFailure, onSuccess, opensUntil, probe, saved } from "./breaker.ts";
+import { type Failure, FAILURES } from "./failure.ts";
+import type { UpstreamState } from "./status.ts";
+
+export type { UpstreamState } from "./status.ts";
+
+export interface Link {
+  readonly state: UpstreamState;
+  readonly since: number;
+  /** The last failure, kept until health is proven again. */
+  readonly failure: Failure | undefined;
+  readonly failedAt: number | undefined;
+  /** When it was first not serving since it last served; for "down for 21 s". */
+  readonly troubleSince: number | undefined;
+  /** Failures in a row since health was proven. */
+  readonly failures: number;
+  readonly breaker: Breaker;
+  /** When the process exited, within the crash-loop window. */
+  readonly exits: readonly number[];
+  /** When the session was lost, within the last minute. */
+  readonly sessionLosses: readonly number[];
+  /** The instant of the next attempt, without a caller waiting. */
+  readonly nextAttemptAt: number | undefined;
+  /** The server asked us to wait until then (429, 503 with Retry-After). */
+  readonly gatedUntil: number | undefined;
+  readonly restarts: number;
+}
+
+export type LinkEvent =
+  | { readonly kind: "want" } // a session wants this upstream
+  | { readonly kind: "use" } // a call came while it is not serving
+  | { readonly kind: "dial" }
+  | { readonly kind: "dialled" }
+  | { readonly kind: "serve" }
+  | { readonly kind: "reply" }
+  | { readonly kind: "fail"; readonly failure: Failure } // an attempt or a serving connection
+  | { readonly kind: "strike" } // one request failed at the transport; the link itself may live
+  | { readonly kind: "gate"; readonly untilAt: number }
+  | { readonly kind: "wake" } // the machine slept, or the network changed
+  | { readonly kind: "drain" }
+  | { readonly kind: "stop" };
+
+export interface LinkContext {
+  readonly now: number;
+  /** In [0, 1). */
+  readonly random: number;
+  readonly transport: "stdio" | "http";
+}
+
+const CRASH_WINDOW_MS = 60_000;
+const CRASHES_TO_COOL = 5;
+const CRASH_COOLDOWN_MS = 300_000;
+const SESSION_LOSS_WINDOW_MS = 60_000;
+const SESSION_LOSSES_MAX = 3;
+const PERSON_PROBE_MS = 30_000;
+/** A use may cause an attempt, but not more often than this. */
+const USE_SPACING_MS = 1_000;
+
+export function freshLink(now: number): Link {
+  return {
+    state: "idle",
+    since: now,
+    failure: undefined,
+    failedAt: undefined,
+    troubleSince: undefined,
+    failures: 0,
+    breaker: CLOSED,
+    exits: [],
+    sessionLosses: [],
+    nextAttemptAt: undefined,
+    gatedUntil: undefined,
+    restarts: 0,
+  };
+}
+
+export function step(link: Link, event: LinkEvent, context: LinkContext): Link {
+  if (link.state === "stopped") return link;
+  const { now } = context;
+  switch (event.kind) {
+    case "want":
+      if (link.state !== "idle") return link;
+      return { ...link, nextAttemptAt: link.nextAttemptAt ?? now, troubleSince: link.troubleSince ?? now };
+    case "use":
+      return soonerForUse(link, now);
+    case "dial":
+      return {
+        ...to(link, "dialling", now),
+        breaker: probe(link.breaker),
+        nextAttemptAt: undefined,
+        troubleSince: link.troubleSince ?? now,
+      };
+    case "dialled":
+      return to(link, "handshaking", now);
+    case "serve":
+      return { ...to(link, "serving", now), troubleSince: undefined, nextAttemptAt: undefined };
+    case "reply":
+      return onReply(link, now);
+    case "fail":
+      return link.state === "draining" ? link : onFail(link, event.failure, context);
+    case "strike":
+      return { ...link, breaker: onFailure(link.breaker, now, context.random) };
+    case "gate":
+      return { ...link, gatedUntil: Math.max(link.gatedUntil ?? 0, event.untilAt) };
+    case "wake":
+      if (!isAway(link.state)) return { ...link, failures: 0 };
+      return { ...link, failures: 0, breaker: probe(link.breaker), nextAttemptAt: now + context.random * 1000 };
+    case "drain":
+      return { ...to(link, "draining", now), nextAttemptAt: undefined };
+    case "stop":
+      return { ...to(link, "stopped", now), nextAttemptAt: undefined };
+    default:
+      return unreachable(event);
+  }
+}
+
+/** Not connected and not trying right now. */
+export function isAway(state: UpstreamState): boolean {
+  return state === "waiting" || state === "open" || state === "needs_auth" || state === "misconfigured";
+}
+
+/** When the next attempt is due, with L3 applied; undefined where none is planned. */
+export function nextDialAt(link: Link, hasCaller: boolean, transport: "stdio" | "http"): number | undefined {
+  if (link.nextAttemptAt === undefined) return undefined;
+  const isPersonNeeded = link.state === "needs_auth" || link.state === "misconfigured";
+  if (!hasCaller || isPersonNeeded || link.failedAt === undefined) return link.nextAttemptAt;
+  return Math.min(link.nextAttemptAt, link.failedAt + BACKOFF[transport].demandCapMs);
+}
+
+function to(link: Link, state: UpstreamState, now: number): Link {
+  return link.state === state ? link : { ...link, state, since: now };
+}
+
+function soonerForUse(link: Link, now: number): Link {
+  if (!isAway(link.state) || link.nextAttemptAt === undefined) return link;
+  const earliest = Math.max(now, (link.failedAt ?? 0) + USE_SPACING_MS);
+  return earliest < link.nextAttemptAt ? { ...link, nextAttemptAt: earliest } : link;
+}
+
+function onReply(link: Link, now: number): Link {
+  const breaker = onSuccess(link.breaker);
+  const isProven = link.state === "serving" && now - link.since >= HEALTHY_AFTER_MS;
+  if (!isProven || (link.failures === 0 && link.failure === undefined)) {
+    return breaker === link.breaker ? link : { ...link, breaker };
+  }
+  return { ...link, breaker, failures: 0, failure: undefined, exits: [] };
+}
+
+function onFail(link: Link, failure: Failure, context: LinkContext): Link {
+  const { now } = context;
+  const wasHealthy = link.state === "serving" && now - link.since >= HEALTHY_AFTER_MS;
+  const base: Link = {
+    ...link,
+    failure,
+    failedAt: now,
+    troubleSince: link.troubleSince ?? now,
+    failures: (wasHealthy ? 0 : link.failures) + 1,
+    restarts: link.state === "serving" ? link.restarts + 1 : link.restarts,
+    exits: recent(failure.kind === "process_exit" ? [...link.exits, now] : link.exits, now, CRASH_WINDOW_MS),
+  };
+  switch (FAILURES[failure.kind].recovery) {
+    case "wait_for_person": {
+      const state = failure.kind === "auth" ? "needs_auth" : "misconfigured";
+      // The state's start is kept over probes, so that callers are answered after 2 s of it.
+      const since = link.failure?.kind === failure.kind ? personSince(link) : now;
+      return { ...base, state, since, nextAttemptAt: now + PERSON_PROBE_MS };
+    }
+    case "reinitialize":
+      return onSessionLost(base, context);
+    case "gate":
+      return retryAt(base, now + (failure.retryAfterMs ?? 1_000), now);
+    case "redial":
+    case "none":
+      return redial(base, failure, context);
+  }
+}
+
+function personSince(link: Link): number {
+  return link.troubleSince ?? link.since;
+}
+
+function onSessionLost(link: Link, context: LinkContext): Link {
+  const { now } = context;
+  const sessionLosses = recent([...link.sessionLosses, now], now, SESSION_LOSS_WINDOW_MS);
+  if (sessionLosses.length < SESSION_LOSSES_MAX) {
+    return { ...retryAt({ ...link, sessionLosses }, now, now), failures: 0 };
+  }
+  return retryAt({ ...link, sessionLosses }, now + delay(link, context), now);
+}
+
+function redial(link: Link, failure: Failure, context: LinkContext): Link {
+  const { now } = context;
+  const breaker = FAILURES[failure.kind].countsForBreaker
+    ? onFailure(link.breaker, now, context.random)
+    : link.breaker;
+  if (link.exits.length >= CRASHES_TO_COOL) {
+    const looping: Failure = { ...failure, kind: "crash_loop" };
+    return retryAt({ ...link, breaker, failure: looping }, now + CRASH_COOLDOWN_MS, now);
+  }
+  const at = Math.max(now + delay(link, context), opensUntil(breaker) ?? 0);
+  const waiting = retryAt({ ...link, breaker }, at, now);
+  return breaker.state === "open" ? { ...waiting, state: "open" } : waiting;
+}
+
+function delay(link: Link, context: LinkContext): number {
+  // `failures` counts the one that just happened; the first attempt after health is immediate.
+  return backoffMs(BACKOFF[context.transport], link.failures - 1, context.random);
+}
+
+function retryAt(link: Link, at: number, now: number): Link {
+  return { ...link, state: "waiting", since: now, nextAttemptAt: at };
+}
+
+function recent(instants: readonly number[], now: number, windowMs: number): readonly number[] {
+  return instants.filter((at) => now - at < windowMs);
+}
+
+/** What survives the process: a restart of the proxy must not reset a crash loop. */
+export interface SavedLink {
+  readonly failures: number;
+  readonly breaker: Breaker;
+  readonly exits: readonly number[];
+  readonly failure: Failure | undefined;
+  readonly failedAt: number | undefined;
+  readonly nextAttemptAt: number | undefined;
+}
+
+export function saveLink(link: Link, now: number): SavedLink {
+  const { failures, breaker, exits, failure, failedAt, nextAttemptAt } = link;
+  return { failures, breaker: saved(breaker, now), exits, failure, failedAt, nextAttemptAt };
+}
+
+/** A link that goes on where another process left off. Instants in the future of a stepped clock are cut. */
+export function restoreLink(from: SavedLink, now: number): Link {
+  const link = { ...freshLink(now), ...from };
+  const latest = now + CRASH_COOLDOWN_MS;
+  return {
+    ...link,
+    exits: recent(link.exits, now, CRASH_WINDOW_MS),
+    failedAt: link.failedAt === undefined ? undefined : Math.min(link.failedAt, now),
+    nextAttemptAt: link.nextAttemptAt === undefined ? undefined : Math.min(link.nextAttemptAt, latest),
+  };
+}

@@ -1,0 +1,83 @@
+/**
+ * The shield (design §5.5): a model's reflex is to repeat a call that was not answered well. This is
+ * the memory of unsafe and deferred calls by fingerprint (principal, tool, canonical arguments).
+ *
+ * S1. A call whose live caller still waits for it is never matched: parallel equal calls stay separate.
+ * S2. An outcome is given out once; after that an equal call is a new call.
+ * S3. After an unknown outcome an equal call is answered once with a warning; the next is sent (`warn`).
+ */
+import type { ShieldMode } from "./settings.ts";
+
+/** What is remembered of an earlier call. */
+export type Remembered =
+  /** Queued or sent, and nobody waits for it any more: an equal call may share its answer. */
+  | { readonly kind: "running"; readonly callId: string; readonly at: number }
+  /** Ended, and nobody has been given the outcome. */
+  | { readonly kind: "stored"; readonly callId: string; readonly at: number }
+  /** Outcome unknown. */
+  | { readonly kind: "doubt"; readonly callId: string; readonly at: number; readonly isWarned: boolean };
+
+export type ShieldVerdict =
+  | { readonly kind: "pass" }
+  | { readonly kind: "attach"; readonly callId: string }
+  | { readonly kind: "replay"; readonly callId: string }
+  | { readonly kind: "warn"; readonly callId: string };
+
+/** How long an outcome matters to a repetition. */
+export const SHIELD_MS = 600_000;
+
+export class Shield {
+  readonly #mode: ShieldMode;
+  readonly #byFingerprint = new Map<string, Remembered>();
+
+  constructor(mode: ShieldMode) {
+    this.#mode = mode;
+  }
+
+  remember(fingerprint: string | undefined, what: Remembered): void {
+    if (fingerprint === undefined) return;
+    // Re-inserting moves it to the end, so that `sweep` meets the oldest first.
+    this.#byFingerprint.delete(fingerprint);
+    this.#byFingerprint.set(fingerprint, what);
+  }
+
+  /** Forgets `callId` if it is still what the fingerprint stands for. */
+  forget(fingerprint: string | undefined, callId: string): void {
+    if (fingerprint === undefined) return;
+    if (this.#byFingerprint.get(fingerprint)?.callId === callId) this.#byFingerprint.delete(fingerprint);
+  }
+
+  /** What becomes of a new call with this fingerprint. Uses up a warning. */
+  check(fingerprint: string, now: number): ShieldVerdict {
+    const seen = this.#byFingerprint.get(fingerprint);
+    if (seen === undefined || this.#mode === "off") return { kind: "pass" };
+    if (seen.kind === "running") return { kind: "attach", callId: seen.callId };
+    if (now - seen.at > SHIELD_MS) {
+      this.#byFingerprint.delete(fingerprint);
+      return { kind: "pass" };
+    }
+    if (seen.kind === "stored") {
+      this.#byFingerprint.delete(fingerprint);
+      return { kind: "replay", callId: seen.callId };
+    }
+    if (seen.isWarned && this.#mode === "warn") {
+      this.#byFingerprint.delete(fingerprint);
+      return { kind: "pass" };
+    }
+    this.#byFingerprint.set(fingerprint, { ...seen, isWarned: true });
+    return { kind: "warn", callId: seen.callId };
+  }
+
+  /** Drops what no longer matters; bounded work, called with every remembered outcome. */
+  sweep(now: number): void {
+    for (const [fingerprint, seen] of this.#byFingerprint) {
+      if (seen.kind === "running") continue;
+      if (now - seen.at <= SHIELD_MS) return;
+      this.#byFingerprint.delete(fingerprint);
+    }
+  }
+
+  get size(): number {
+    return this.#byFingerprint.size;
+  }
+}
