@@ -10,6 +10,7 @@ import { type Failure, failure } from "../core/failure.ts";
 import {
   freshLink,
   isAway,
+  isReplyNews,
   type Link,
   type LinkEvent,
   nextDialAt,
@@ -242,7 +243,7 @@ export class Supervisor {
         this.#liveness.sawLife();
         if (message.kind === "reply") {
           this.lastReplyAt = this.#context.world.now();
-          if (needsReplyStep(this.#link, this.lastReplyAt)) this.#apply({ kind: "reply" });
+          if (isReplyNews(this.#link, this.lastReplyAt)) this.#apply({ kind: "reply" });
           if (channel.answered(message)) return;
         }
         this.#hooks.onMessage(message, relatedId, channel);
@@ -299,12 +300,4 @@ export class Supervisor {
         });
       });
   }
-}
-
-/** A reply changes the link only where there is something to forget; spares the hot path. */
-function needsReplyStep(link: Link, now: number): boolean {
-  const hasCount = link.breaker.state !== "closed" || link.breaker.failures > 0;
-  return (
-    hasCount || ((link.failures > 0 || link.failure !== undefined) && now - link.since >= 30_000)
-  );
 }
