@@ -149,21 +149,21 @@ export class Supervisor {
 
   #apply(event: LinkEvent): void {
     const before = this.#link;
-    const { world, log } = this.#context;
+    const { world } = this.#context;
     const now = world.now();
     this.#link = step(before, event, { now, random: world.random(), transport: this.transport });
     if (this.#link === before) return;
-    if (this.#link.state !== before.state) this.#logState(log, before);
+    if (this.#link.state !== before.state) this.#logState(before);
     this.#hooks.onLink(this.#link);
     this.#plan();
   }
 
-  #logState(log: EngineContext["log"], before: Link): void {
+  #logState(before: Link): void {
     const link = this.#link;
     const upstream = this.#context.settings.upstreamName;
     const cause = link.failure === before.failure ? undefined : link.failure?.message;
     const level = isAway(link.state) ? (link.failures > 3 ? "error" : "warn") : "info";
-    log(level, `upstream is ${link.state}`, {
+    this.#context.log(level, `upstream is ${link.state}`, {
       upstream,
       was: before.state,
       cause,
