@@ -1,12 +1,14 @@
 /** A disk that is lost in mid-life: work goes on in memory, and the disk's calls never run again. */
 import { existsSync } from "node:fs";
 import { join } from "node:path";
+import { Worker } from "node:worker_threads";
 import { describe, expect, it } from "vitest";
 import { JournalError } from "../../src/base/errors.ts";
 import type { CallChange } from "../../src/core/call.ts";
 import type { Journal } from "../../src/ports.ts";
 import { openMemoryJournal } from "../../src/store/memory.ts";
 import { resilientJournal } from "../../src/store/resilient.ts";
+import { SqliteJournal } from "../../src/store/sqlite/journal.ts";
 import { NOW, aCall, aFolder, aLog, world } from "./builders.ts";
 
 /** A disk journal of which each step fails once `lose` was called, after it was in flight. */
@@ -87,5 +89,23 @@ describe("a lost disk", () => {
     await expect(journal.admit(aCall())).rejects.toMatchObject({ trouble: "full" });
     expect(journal.stats().degraded).toBeUndefined();
     expect(existsSync(abandonedPath)).toBe(false);
+  });
+});
+
+describe("a lost journal thread", () => {
+  it("rejects with io, and keeps its lock until it is closed", async () => {
+    const worker = new Worker("setTimeout(() => process.exit(1), 50)", { eval: true });
+    let isReleased = false;
+    const journal = new SqliteJournal(worker, {
+      world,
+      log: aLog().log,
+      path: join(aFolder(), "1.db"),
+      onGone: () => (isReleased = true),
+    });
+    await expect(journal.admit(aCall())).rejects.toMatchObject({ trouble: "io" });
+    await expect(journal.find("c_1")).rejects.toMatchObject({ trouble: "io" });
+    expect(isReleased).toBe(false);
+    await journal.close();
+    expect(isReleased).toBe(true);
   });
 });
