@@ -1,0 +1,71 @@
+/** Journals on disk for the commands: the store's reader, with owners told alive from dead. */
+import { RefusedError } from "../base/errors.ts";
+import type { World } from "../base/world.ts";
+import type { Log } from "../ports.ts";
+import type { ReadJournal } from "../store/reader.ts";
+import { openForCommand, readCall, readCalls, readJournals } from "../store/reader.ts";
+import { isObject } from "../wire/message.ts";
+import type { JournalReader, JournalSummary } from "./commands/journal-reader.ts";
+import { connectControl, NobodyThere } from "./control-client.ts";
+
+/** What a proxy keeps of itself under the fact `owner`. */
+export interface Owner {
+  readonly pid: number;
+  readonly control: string;
+  readonly name: string;
+}
+
+/** Undefined for a fact that is missing or of another shape: then nobody is known to have it. */
+export function readOwner(fact: string | undefined): Owner | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(fact ?? "null");
+  } catch {
+    return undefined;
+  }
+  if (!isObject(value)) return undefined;
+  const { pid, control, name } = value;
+  return typeof pid === "number" && typeof control === "string" && typeof name === "string"
+    ? { pid, control, name }
+    : undefined;
+}
+
+/**
+ * Asked over its control socket: its lock must not be tried, and its number may be another
+ * process's by now. A frozen proxy still has a socket that connects.
+ */
+async function isAlive(owner: Owner, world: World): Promise<boolean> {
+  try {
+    (await connectControl(owner.control, world)).close();
+    return true;
+  } catch (error) {
+    return !(error instanceof NobodyThere);
+  }
+}
+
+async function summary(journal: ReadJournal, world: World): Promise<JournalSummary> {
+  const owner = readOwner(journal.facts.get("owner"));
+  return {
+    path: journal.path,
+    upstream: owner?.name ?? journal.upstreamDigest16,
+    ownerPid: owner !== undefined && (await isAlive(owner, world)) ? owner.pid : undefined,
+    counts: journal.counts,
+    isAbandoned: journal.isAbandoned,
+    damaged: journal.damaged.length,
+    problem: journal.problem,
+  };
+}
+
+export function journalReader(stateFolder: string, world: World, log: Log): JournalReader {
+  return {
+    list: async () =>
+      Promise.all((await readJournals(stateFolder)).map((journal) => summary(journal, world))),
+    calls: (path, filter) => readCalls(path, filter),
+    find: (path, id) => readCall(path, id),
+    open: async (path) => {
+      const journal = (await readJournals(stateFolder)).find((one) => one.path === path);
+      if (journal === undefined) throw new RefusedError(`${path} is not there any more`);
+      return openForCommand(world, log, stateFolder, journal);
+    },
+  };
+}
