@@ -4,41 +4,10 @@
  * JavaScript spells them after parsing.
  */
 import { numbersOf } from "../wire/json-span.ts";
-import { isObject } from "../wire/message.ts";
+import { writeJson } from "../wire/json-text.ts";
 
-type Piece = { readonly text: string } | { readonly value: unknown };
-
-export function canonical(root: unknown): string {
-  let text = "";
-  // The pieces still to be written, the next one last. No recursion: depth is the peer's choice.
-  const pieces: Piece[] = [{ value: root }];
-  for (let piece = pieces.pop(); piece !== undefined; piece = pieces.pop()) {
-    if ("text" in piece) text += piece.text;
-    else if (Array.isArray(piece.value)) text += open("[", arrayPieces(piece.value), "]", pieces);
-    else if (isObject(piece.value)) text += open("{", objectPieces(piece.value), "}", pieces);
-    else text += (JSON.stringify(piece.value) as string | undefined) ?? "null";
-  }
-  return text;
-}
-
-function open(start: string, inner: Piece[], end: string, pieces: Piece[]): string {
-  pieces.push({ text: end });
-  for (let i = inner.length - 1; i >= 0; i--) pieces.push(inner[i] as Piece);
-  return start;
-}
-
-function arrayPieces(items: readonly unknown[]): Piece[] {
-  return items.flatMap((value, i) => (i === 0 ? [{ value }] : [{ text: "," }, { value }]));
-}
-
-function objectPieces(members: Readonly<Record<string, unknown>>): Piece[] {
-  const keys = Object.keys(members).filter((key) => members[key] !== undefined);
-  return keys
-    .sort()
-    .flatMap((key, i) => [
-      { text: `${i === 0 ? "" : ","}${JSON.stringify(key)}:` },
-      { value: members[key] },
-    ]);
+export function canonical(value: unknown): string {
+  return writeJson(value, (object) => Object.keys(object).sort());
 }
 
 /**

@@ -7,6 +7,7 @@
  *     of result and error, an id that is a string, a number, null or absent.
  */
 import { memberOf, membersOf, type Span } from "./json-span.ts";
+import { jsonText } from "./json-text.ts";
 
 export type Id = string | number;
 
@@ -206,13 +207,13 @@ export function withMember(text: string, path: readonly string[], valueText: str
 }
 
 export const formatResult = (idText: string, result: unknown): string =>
-  `{"jsonrpc":"2.0","id":${idText},"result":${JSON.stringify(result)}}`;
+  `{"jsonrpc":"2.0","id":${idText},"result":${jsonText(result)}}`;
 
 export const formatError = (idText: string | undefined, error: JsonRpcError): string =>
-  `{"jsonrpc":"2.0","id":${idText ?? "null"},"error":${JSON.stringify(error)}}`;
+  `{"jsonrpc":"2.0","id":${idText ?? "null"},"error":${jsonText(error)}}`;
 
 export const formatRequest = (id: Id, method: string, params?: unknown): string =>
-  JSON.stringify({ jsonrpc: "2.0", id, method, ...(params === undefined ? {} : { params }) });
+  jsonText({ jsonrpc: "2.0", id, method, ...(params === undefined ? {} : { params }) });
 
 export const formatNotification = (method: string, params?: unknown): string =>
-  JSON.stringify({ jsonrpc: "2.0", method, ...(params === undefined ? {} : { params }) });
+  jsonText({ jsonrpc: "2.0", method, ...(params === undefined ? {} : { params }) });

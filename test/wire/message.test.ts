@@ -13,6 +13,7 @@ import {
   withUpstreamId,
   type RequestMessage,
 } from "../../src/wire/message.ts";
+import { jsonText, writeJson } from "../../src/wire/json-text.ts";
 
 function aRequest(text: string): RequestMessage {
   const message = parseMessage(text);
@@ -275,5 +276,28 @@ describe("messages of our own", () => {
         for (const message of all) expect(message).not.toMatch(/[\r\n]/);
       }),
     );
+  });
+
+  it("carry values of any depth, which JSON.stringify does not", () => {
+    const depth = 100_000;
+    const nested = `{"a":${'[{"b":'.repeat(depth)}1.5${"}]".repeat(depth)},"c":"é"}`;
+    const value: unknown = JSON.parse(nested);
+    expect(() => JSON.stringify(value)).toThrow(RangeError);
+    expect(formatResult("1", value)).toBe(`{"jsonrpc":"2.0","id":1,"result":${nested}}`);
+    expect(formatRequest("x", "initialize", value)).toBe(
+      `{"jsonrpc":"2.0","id":"x","method":"initialize","params":${nested}}`,
+    );
+    expect(formatNotification("n", value)).toContain(nested);
+    expect(formatError("1", { code: 1, message: "m", data: value })).toContain(nested);
+  });
+
+  it("are written as JSON.stringify would, at any depth", () => {
+    fc.assert(
+      fc.property(fc.jsonValue(), (value) => {
+        expect(writeJson(value, Object.keys)).toBe(JSON.stringify(value));
+        expect(jsonText(value)).toBe(JSON.stringify(value));
+      }),
+    );
+    expect(jsonText(undefined)).toBe("null");
   });
 });
