@@ -8,28 +8,25 @@
 import { deferred } from "../base/async.ts";
 import { ConfigError, errorText, JournalError } from "../base/errors.ts";
 import { realWorld, type World } from "../base/world.ts";
-import type { Settings as EngineSettings, ToolSettings } from "../core/settings.ts";
 import { stdioListener } from "../downstream/stdio.ts";
 import { Bounds } from "../engine/bounds.ts";
 import type { EngineContext } from "../engine/context.ts";
 import { Proxy } from "../engine/proxy.ts";
-import type { Leftover } from "../engine/rescuer.ts";
 import { Tally } from "../engine/tally.ts";
 import { serveControl, type ControlServer } from "../observe/control.ts";
 import { createLog, fileWriter, streamWriter } from "../observe/log.ts";
-import type { Connector, Journal, Log } from "../ports.ts";
+import type { Journal, Log } from "../ports.ts";
 import { openCatalogueStore } from "../store/catalogue.ts";
 import { openJournals } from "../store/folder.ts";
 import { killLeftoverGroup } from "../upstream/process-group.ts";
-import { stdioConnector } from "../upstream/stdio.ts";
 import { isObject } from "../wire/message.ts";
 import { legacyDialect } from "../wire/dialect/legacy.ts";
+import { FRAME_HEADROOM_BYTES, newConnector } from "./connectors.ts";
+import { engineSettings } from "./engine-settings.ts";
 import { ensureFolder } from "./folders.ts";
 import type { RunPlan } from "./options.ts";
 import { realSurroundings } from "./plan.ts";
 
-/** Room for the envelope of a message beside the payload that the option bounds. */
-const FRAME_HEADROOM_BYTES = 64 * 1024;
 /** An assertion failed or the journal is lost: the process ends and the next one recovers. */
 const EXIT_BUG = 70;
 
@@ -98,19 +95,24 @@ class Run {
       world: this.#world,
       log: this.#log,
       folder: folders.state,
-      upstream: identity.upstream,
+      upstreamDigest: identity.upstream,
+      credentialsDigest: identity.credentials,
       mode: settings.journal,
       durability: settings.durability,
-      retention: { resultsMs: settings.retentionMs, metadataMs: settings.metadataRetentionMs },
     });
     this.#own = own;
-    for (const { journal } of leftovers) await this.#endLeftoverChildren(journal);
+    for (const journal of [own, ...leftovers.map((left) => left.journal)]) {
+      await this.#endLeftoverChildren(journal);
+    }
     const links = await own.kept("link:");
     this.#proxy.restoreLink(links.get(`link:${identity.upstream}`));
-    await this.#proxy.recover(
-      own,
-      leftovers.map((leftover): Leftover => leftover),
-    );
+    const recovery = await own.recover(this.#world.now());
+    await this.#proxy.recover(own, [
+      { journal: own, recovery, isAbandoned: false, isCaretaken: false },
+      ...leftovers.map(({ journal, recovery, heldBecause }) => {
+        return { journal, recovery, isAbandoned: heldBecause !== undefined, isCaretaken: true };
+      }),
+    ]);
     const owner = { pid: process.pid, control: this.#plan.controlPath, name, target: targetText };
     await own.keep("owner", JSON.stringify(owner));
     this.#journal.resolve(own);
@@ -193,12 +195,23 @@ class Run {
       dialect: legacyDialect,
       catalogues: openCatalogueStore({
         folder: plan.folders.cache,
-        upstream: plan.identity.upstream,
-        credentials: plan.identity.credentials,
+        upstreamDigest: plan.identity.upstream,
+        credentialsDigest: plan.identity.credentials,
+        world: this.#world,
         log: this.#log,
       }),
       journal: () => this.#journal.promise,
-      newConnector: () => this.#newConnector(),
+      newConnector: () =>
+        newConnector(plan, {
+          world: this.#world,
+          log: this.#log,
+          onChild: (child) => {
+            this.#keepChild(child.pid, JSON.stringify(child));
+          },
+          onChildGone: (pid) => {
+            this.#keepChild(pid, undefined);
+          },
+        }),
       bounds: new Bounds(settings.limits),
       tally: new Tally(),
       fatal: (error) => {
@@ -207,58 +220,12 @@ class Run {
     };
   }
 
-  #newConnector(): Connector {
-    const { target, settings, maskValues } = this.#plan;
-    const shared = { world: this.#world, log: this.#log, maskValues };
-    if (target.kind === "http") {
-      return lazyHttp(
-        {
-          ...shared,
-          url: target.url,
-          headers: target.headers,
-          replyMaxBytes: settings.resultMaxBytes,
-        },
-        this.#plan.targetText,
-      );
-    }
-    return stdioConnector({
-      ...shared,
-      command: target.command,
-      args: target.args,
-      cwd: target.cwd,
-      env: target.env,
-      frameMaxBytes: settings.resultMaxBytes + FRAME_HEADROOM_BYTES,
-      onChild: (child) => {
-        this.#keepChild(child.pid, JSON.stringify(child));
-      },
-      onChildGone: (pid) => {
-        this.#keepChild(pid, undefined);
-      },
-    });
-  }
-
   #keepChild(pid: number, text: string | undefined): void {
     this.#own?.keep(`child:${String(pid)}`, text).catch((error: unknown) => {
       if (this.#isEnding) return;
       this.#log("warn", "could not note the server's process", { pid, cause: errorText(error) });
     });
   }
-}
-
-/** The HTTP upstream is loaded only where it is used: start-up time is a promise. */
-function lazyHttp(
-  options: Parameters<typeof import("../upstream/http.ts").httpConnector>[0],
-  target: string,
-): Connector {
-  let connector: Connector | undefined;
-  return {
-    kind: "http",
-    target,
-    async dial(events, resume, signal) {
-      connector ??= (await import("../upstream/http.ts")).httpConnector(options);
-      return connector.dial(events, resume, signal);
-    },
-  };
 }
 
 function openLog(plan: RunPlan, world: World): Log {
@@ -271,44 +238,4 @@ function openLog(plan: RunPlan, world: World): Log {
     hasColor:
       logFile === undefined && process.stderr.isTTY && process.env["NO_COLOR"] === undefined,
   });
-}
-
-function engineSettings(plan: RunPlan): EngineSettings {
-  const { settings: s } = plan;
-  const tools: Record<string, ToolSettings> = {};
-  for (const [name, tool] of plan.tools) {
-    tools[name] = {
-      ...(tool.safety === undefined ? {} : { safety: tool.safety }),
-      ...(tool.holdMs === undefined ? {} : { holdMs: tool.holdMs }),
-      ...(tool.defer === undefined ? {} : { defer: tool.defer }),
-    };
-  }
-  return {
-    upstreamName: plan.name,
-    transport: plan.target.kind,
-    holdMs: s.holdMs,
-    progressEveryMs: s.progressEveryMs,
-    defer: s.defer,
-    deferTtlMs: s.deferTtlMs,
-    shield: s.shield,
-    trustAnnotations: s.trustAnnotations,
-    isStateful: s.stateful,
-    hasControlTool: s.controlTool,
-    handshakeWaitMs: s.handshakeWaitMs,
-    replayRate: s.replayRate,
-    concurrency: s.concurrency,
-    backlogWindow: s.backlogWindow,
-    drainMs: s.drainTimeoutMs,
-    limits: {
-      callsPerSession: s.sessionMaxCalls,
-      bytesPerSession: s.sessionMaxBytes,
-      callsPerUpstream: s.upstreamMaxCalls,
-      callsPerProcess: s.processMaxCalls,
-      bytesPerProcess: s.processMaxBytes,
-      requestMaxBytes: s.requestMaxBytes,
-      resultMaxBytes: s.resultMaxBytes,
-    },
-    tools,
-    clients: Object.fromEntries([...plan.clients].map(([name, { holdMs }]) => [name, holdMs])),
-  };
 }

@@ -25,10 +25,10 @@ function plainName(word: string): string {
   return (short === "" ? bare : short).replace(/[^\w.-]/g, "-");
 }
 
+/** "weather" for "/home/u/weather/dist/index.js". */
 function nameOfPath(word: string): string {
-  const parts = word.replaceAll("\\", "/").split("/");
-  while (parts.length > 1 && DULL.test(plainName(parts.at(-1) ?? ""))) parts.pop();
-  return plainName(parts.at(-1) ?? word);
+  const names = word.replaceAll("\\", "/").split("/").map(plainName);
+  return names.findLast((name) => !DULL.test(name)) ?? names.at(-1) ?? word;
 }
 
 /** A short name for messages: "github" for `npx -y @modelcontextprotocol/server-github`. */

@@ -6,7 +6,7 @@
  * S2. A socket file is replaced only if nobody answers behind it.
  * S3. A client cannot make the proxy hold more than one bounded line and `WAITING_MAX` answers of its.
  */
-import { chmodSync, unlinkSync } from "node:fs";
+import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import type { Server, Socket } from "node:net";
 import { connect, createServer } from "node:net";
 import { errorText, RefusedError } from "../base/errors.ts";
@@ -50,7 +50,8 @@ export async function serveControl(options: ControlOptions): Promise<ControlServ
     await listen(server, path);
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== "EADDRINUSE" || isPipe(path)) throw error;
-    if (await isServed(path)) throw error;
+    // Connecting to a file that is no socket is refused just like to a dead one.
+    if (!lstatSync(path).isSocket() || (await isServed(path))) throw error;
     unlinkSync(path);
     await listen(server, path);
   }

@@ -84,7 +84,7 @@ export function streamWriter(stream: NodeJS.WriteStream): (line: string) => void
     isGone = true;
   });
   return (text) => {
-    if (isGone) throw new Error("the reader is gone");
+    if (isGone || !stream.writable) throw new Error("the reader is gone");
     if (stream.writableLength > UNREAD_MAX_BYTES) throw new Error("nobody reads");
     stream.write(text);
   };

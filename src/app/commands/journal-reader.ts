@@ -7,8 +7,6 @@ export interface JournalSummary {
   readonly path: string;
   /** Name of the upstream, or its digest where no name was kept. */
   readonly upstream: string;
-  /** The process that has it now; undefined if none has. */
-  readonly ownerPid: number | undefined;
   /** Rows by state; states without rows may be absent. */
   readonly counts: Readonly<Record<string, number>>;
 }

@@ -128,7 +128,7 @@ export async function findSources(folders: Folders, outside: Outside): Promise<C
   }
   const reader = await outside.journals();
   for (const journal of await reader.list(folders.state)) {
-    if (owned.has(journal.path) || journal.ownerPid !== undefined) continue;
+    if (owned.has(journal.path)) continue;
     const control = journalControl(journal.path, reader, outside.world);
     sources.push({ name: journal.upstream, isRunning: false, control, close: () => undefined });
   }

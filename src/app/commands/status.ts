@@ -39,7 +39,7 @@ async function look(folders: Folders, outside: Outside): Promise<Overview> {
     proxies.flatMap((proxy) => ("journal" in proxy ? [proxy.journal.path] : [])),
   );
   const journals = (await (await outside.journals()).list(folders.state)).filter(
-    (journal) => journal.ownerPid === undefined && !owned.has(journal.path),
+    (journal) => !owned.has(journal.path),
   );
   return { proxies, journals };
 }

@@ -7,7 +7,6 @@
  * G3. When the thread is lost, everything in flight or posted later rejects with `io`: nothing is known
  *     about it.
  */
-import { statSync } from "node:fs";
 import type { Worker } from "node:worker_threads";
 import { assert, must } from "../../base/assert.ts";
 import { deferred } from "../../base/async.ts";
@@ -18,8 +17,9 @@ import type { CallChange, CallRow } from "../../core/call.ts";
 import type { SessionRow } from "../../core/session.ts";
 import type { JournalStats } from "../../core/status.ts";
 import type { CallFilter, Journal, Log, Recovery } from "../../ports.ts";
-import { decodeRow, encodeRow } from "../rows.ts";
+import { encodeRow } from "../rows.ts";
 import type { RowValues } from "../rows.ts";
+import { readRow, readSession, sizeOf } from "./answers.ts";
 import { isRefusal } from "./protocol.ts";
 import type { BatchReply, Command, RecoveredRows, ThreadMessage } from "./protocol.ts";
 
@@ -292,20 +292,4 @@ export class SqliteJournal implements Journal {
       this.#closing?.resolve();
     });
   }
-}
-
-function readRow(values: RowValues): CallRow {
-  const row = decodeRow(values);
-  assert(typeof row !== "string", `a row from the journal thread: ${String(row)}`);
-  return row;
-}
-
-/** Columns that are `undefined` are absent in JSON. */
-function readSession(body: string): SessionRow {
-  const row = JSON.parse(body) as SessionRow;
-  return { ...row, logLevel: row.logLevel, endedAt: row.endedAt };
-}
-
-function sizeOf(path: string): number {
-  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }

@@ -184,6 +184,19 @@ export class CallStatements {
     return rows;
   }
 
+  /** Newest first. */
+  list(states: readonly string[] | undefined, limit: number | undefined): RowValues[] {
+    const wanted = states ?? [];
+    const filter = states === undefined ? "true" : `state in (${wanted.map(() => "?").join(",")})`;
+    return this.read(`${filter} order by seq desc limit ?`, ...wanted, limit ?? -1);
+  }
+
+  quarantined(): QuarantinedRow[] {
+    return this.#db
+      .prepare("select seq, id, why from quarantine order by seq")
+      .all() as QuarantinedRow[];
+  }
+
   #setAside(read: readonly SqlValue[], why: string): void {
     const row = { seq: Number(read[0]), id: String(read[1]), why };
     if (!this.#db.readonly) this.#quarantine.run(row.seq, row.id, row.why);

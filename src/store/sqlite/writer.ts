@@ -89,7 +89,6 @@ export class Writer {
   /** Carries out a batch. Throws `JournalError("io")` where the connection can't be used any more. */
   run(batch: readonly Command[]): BatchReply {
     let results: unknown[];
-    this.#syncMs = undefined;
     const isSynced = this.#wantsSync(batch);
     try {
       results = this.#transact(batch, isSynced);
@@ -98,9 +97,10 @@ export class Writer {
     }
     if (this.#syncMs !== undefined) this.#writeMark();
     const warnings = this.#warnings;
+    const syncMs = this.#syncMs;
     this.#warnings = [];
-    const { commits } = this.#head;
-    return { results, commits, rows: this.#rows, syncMs: this.#syncMs, warnings };
+    this.#syncMs = undefined;
+    return { results, commits: this.#head.commits, rows: this.#rows, syncMs, warnings };
   }
 
   #wantsSync(batch: readonly Command[]): boolean {
@@ -190,7 +190,7 @@ export class Writer {
       case "find":
         return this.#calls.read("id = ?", command[1])[0];
       case "list":
-        return this.#list(command[1], command[2]);
+        return this.#calls.list(command[1], command[2]);
       case "recover":
         return this.#recoverer.recover(command[1]);
       case "saveSession":
@@ -215,12 +215,6 @@ export class Writer {
       default:
         return unreachable(command);
     }
-  }
-
-  #list(states: readonly string[] | undefined, limit: number | undefined): unknown {
-    const wanted = states ?? [];
-    const filter = states === undefined ? "true" : `state in (${wanted.map(() => "?").join(",")})`;
-    return this.#calls.read(`${filter} order by seq desc limit ?`, ...wanted, limit ?? -1);
   }
 
   #findSession(id: string): string | undefined {

@@ -128,7 +128,10 @@ export class HttpCall {
     return this.#stage === "sent";
   }
 
-  /** Cuts the exchange off, its response too. No event comes after this. */
+  /**
+   * Cuts the exchange off, its response too. No event comes after this. Once the response was read
+   * to its end this does nothing: node:http has taken the socket back for others.
+   */
   abort(): void {
     this.#isOver = true;
     this.#cancelTimer?.();

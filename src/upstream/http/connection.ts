@@ -15,10 +15,9 @@ import type { CancelTimer } from "../../base/world.ts";
 import { assert } from "../../base/assert.ts";
 import type { Failure } from "../../core/failure.ts";
 import type { Connection, ConnectionEvents, Outbound, ResumeTicket } from "../../ports.ts";
-import { parseMessage, type Message } from "../../wire/message.ts";
-import { failure } from "../../core/failure.ts";
 import { Exchange, type ResumePoint } from "./exchange.ts";
 import type { Fate, Host } from "./host.ts";
+import { Inbox } from "./inbox.ts";
 import { Notice } from "./notice.ts";
 import { ServerStream } from "./server-stream.ts";
 
@@ -71,22 +70,33 @@ export class HttpConnection implements Connection {
   constructor(parts: HostParts, events: ConnectionEvents) {
     this.#parts = parts;
     this.#events = events;
+    const settle = (id: string, fate: Fate): void => {
+      this.#settle(id, fate);
+    };
+    const noise = (what: string): void => {
+      if (this.#isListening) events.onNoise(what);
+    };
+    const inbox = new Inbox({
+      claim: (id) => this.#claim(id),
+      pass: (message, relatedId) => {
+        if (this.#isListening) events.onMessage(message, relatedId);
+      },
+      settle,
+      noise,
+    });
     this.#host = {
       ...parts,
+      settle,
+      noise,
       take: (text, relatedId, isFirstHand) => {
-        this.#take(text, relatedId, isFirstHand);
-      },
-      settle: (id, fate) => {
-        this.#settle(id, fate);
+        inbox.take(text, relatedId, isFirstHand);
+        this.#released();
       },
       fail: (why) => {
         this.#fail(why);
       },
       released: () => {
         this.#released();
-      },
-      noise: (what) => {
-        if (this.#isListening) this.#events.onNoise(what);
       },
     };
   }
@@ -185,58 +195,21 @@ export class HttpConnection implements Connection {
 
   // ── Receiving ─────────────────────────────────────────────────────────────────────────────────
 
-  #take(text: string, relatedId: string | undefined, isFirstHand: boolean): void {
-    const parsed = parseMessage(text);
-    if (parsed.kind === "batch") {
-      for (const part of parsed.texts) {
-        const message = parseMessage(part);
-        if (message.kind === "batch") this.#host.noise("a batch inside a batch was dropped");
-        else this.#route(message, relatedId, isFirstHand);
-      }
-    } else this.#route(parsed, relatedId, isFirstHand);
-  }
-
-  #route(
-    message: Exclude<ReturnType<typeof parseMessage>, { kind: "batch" }>,
-    relatedId: string | undefined,
-    isFirstHand: boolean,
-  ): void {
-    if (!this.#isListening) return;
-    if (message.kind === "malformed") this.#malformed(message.reason, message.idText, relatedId);
-    else if (message.kind === "reply") this.#reply(message, relatedId, isFirstHand);
-    else this.#events.onMessage(message, relatedId);
-  }
-
-  #malformed(reason: string, idText: string | undefined, relatedId: string | undefined): void {
-    if (relatedId !== undefined && idText === JSON.stringify(relatedId)) {
-      this.#exchanges.get(relatedId)?.abort();
-      const told = `the answer is no JSON-RPC message: ${reason}`;
-      this.#settle(relatedId, { kind: "lost", failure: failure("protocol_error", told) });
-    } else this.#host.noise(`not a message: ${reason}`);
-  }
-
-  #reply(
-    message: Extract<Message, { kind: "reply" }>,
-    relatedId: string | undefined,
-    isFirstHand: boolean,
-  ): void {
-    const { id } = message;
-    const exchange = typeof id === "string" ? this.#exchanges.get(id) : undefined;
-    if (exchange !== undefined && typeof id === "string") {
-      this.#exchanges.delete(id);
-      exchange.replied();
-      if (exchange.isTrailing) this.#trailing.add(exchange);
-      this.#events.onMessage(message, id);
-      this.#released();
-    } else if (id !== undefined && isFirstHand) {
-      this.#events.onMessage(message, relatedId);
-    } else {
-      this.#host.noise("a reply to nothing that waits for one was dropped");
-    }
+  /** The request with this id has its reply. */
+  #claim(id: string): boolean {
+    const exchange = this.#exchanges.get(id);
+    if (exchange === undefined) return false;
+    this.#exchanges.delete(id);
+    exchange.replied();
+    if (exchange.isTrailing) this.#trailing.add(exchange);
+    return true;
   }
 
   #settle(id: string, fate: Fate): void {
-    if (!this.#isListening || !this.#exchanges.delete(id)) return;
+    const exchange = this.#exchanges.get(id);
+    if (!this.#isListening || exchange === undefined) return;
+    this.#exchanges.delete(id);
+    exchange.abort();
     this.#events.onOutcome(id, fate);
     this.#released();
   }

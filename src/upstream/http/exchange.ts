@@ -2,7 +2,7 @@
  * One request: its POST, the answer as JSON or as a stream, and the GETs by which a broken stream is
  * taken up again. An exchange lives until its reply or its fate; the connection holds it meanwhile.
  *
- *     posting → streaming → (waiting → resuming)* → trailing → over
+ *     posting → streaming → (resuming → streaming)* → trailing → over
  *
  * E1. The request ends once: by its reply (through `Host.take`) or its fate (through `Host.settle`).
  * E2. A POST is repeated at most once, on a fresh socket, only if a kept-alive socket was stale and
@@ -20,12 +20,12 @@ import {
   type Cursor,
   type EventSink,
 } from "./body.ts";
-import { judgeAnswer, judgeResumption, type HttpAnswer } from "./classify.ts";
+import { judgeAnswer, type HttpAnswer } from "./classify.ts";
 import type { HttpCall, NetworkFault } from "./client.ts";
 import { isSessionId } from "./headers.ts";
-import { reopenDelayMs, RETRY_DEFAULT_MS, type Fate, type Host } from "./host.ts";
+import type { Fate, Host } from "./host.ts";
+import { Resumption } from "./resumption.ts";
 
-const RESUME_CAP_MS = 5_000;
 /** A server that leaves the stream open after the reply is cut off after this long. */
 const TRAIL_MS = 5_000;
 
@@ -45,8 +45,7 @@ export interface ResumePoint {
 type Phase =
   | { readonly kind: "posting"; readonly call: HttpCall }
   | { readonly kind: "streaming"; readonly call: HttpCall }
-  | { readonly kind: "waiting"; readonly cancel: CancelTimer }
-  | { readonly kind: "resuming"; readonly call: HttpCall }
+  | { readonly kind: "resuming" }
   | { readonly kind: "trailing"; readonly call: HttpCall; readonly cancel: CancelTimer }
   | { readonly kind: "over" };
 
@@ -54,16 +53,26 @@ export class Exchange {
   readonly facts: ExchangeFacts;
   readonly #host: Host;
   readonly #cursor: Cursor;
+  readonly #resumption: Resumption;
   #phase: Phase = { kind: "over" };
-  /** Resumptions in a row that brought nothing. */
-  #failures = 0;
-  /** The answer to the POST was read to its end: its socket is free for others. */
-  #isWhole = false;
 
   private constructor(host: Host, facts: ExchangeFacts, cursor: Cursor) {
     this.#host = host;
     this.facts = facts;
     this.#cursor = cursor;
+    this.#resumption = new Resumption(host, cursor, {
+      onStream: (call, response) => {
+        this.#phase = { kind: "streaming", call };
+        this.#read(call, response, false);
+      },
+      onLost: (why, isDown) => {
+        this.#settle({ kind: "lost", failure: why });
+        if (isDown) host.fail(why);
+      },
+      onKept: (why) => {
+        host.fail(why);
+      },
+    });
   }
 
   static post(host: Host, facts: ExchangeFacts, text: string): Exchange {
@@ -75,7 +84,8 @@ export class Exchange {
   static resume(host: Host, point: ResumePoint): Exchange {
     const { lastId, retryMs } = point;
     const exchange = new Exchange(host, point.facts, { lastId, retryMs });
-    exchange.#resume(lastId);
+    exchange.#phase = { kind: "resuming" };
+    exchange.#resumption.fetch();
     return exchange;
   }
 
@@ -103,6 +113,7 @@ export class Exchange {
   abort(): void {
     const phase = this.#phase;
     this.#phase = { kind: "over" };
+    this.#resumption.abort();
     if ("cancel" in phase) phase.cancel();
     if ("call" in phase) phase.call.abort();
   }
@@ -110,11 +121,8 @@ export class Exchange {
   /** The reply was passed on; what may still come on its stream is read for a moment. */
   replied(): void {
     const phase = this.#phase;
-    if (phase.kind !== "streaming" && phase.kind !== "resuming") {
-      // A JSON body was read whole and its socket is free; a POST that is answered elsewhere is not.
-      if (phase.kind === "posting" && !this.#isWhole) phase.call.abort();
-      if (phase.kind === "waiting") phase.cancel();
-      this.#phase = { kind: "over" };
+    if (phase.kind !== "streaming") {
+      this.abort();
       return;
     }
     const { call } = phase;
@@ -181,7 +189,6 @@ export class Exchange {
 
   #judge(answer: HttpAnswer, hasSession: boolean): void {
     const host = this.#host;
-    this.#isWhole = true;
     const facts = { ...this.facts, hasSession };
     const judgement = judgeAnswer(answer, facts, host.world.now(), host.mask);
     if (judgement.kind === "reply") {
@@ -198,7 +205,6 @@ export class Exchange {
       if (!this.#isAt(call)) return;
       switch (whole.kind) {
         case "whole":
-          this.#isWhole = true;
           host.take(whole.text, this.facts.id, true);
           if (this.#isAt(call)) this.#breach(call, "the answer is not the reply to its request");
           break;
@@ -210,7 +216,10 @@ export class Exchange {
           this.#breach(call, "the answer is not valid UTF-8");
           break;
         case "broken":
-          this.#settle({ kind: "lost", failure: failure("reset", whole.cause) });
+          this.#settle({
+            kind: "lost",
+            failure: failure("reset", `the answer broke off: ${whole.cause}`),
+          });
       }
     });
   }
@@ -221,7 +230,7 @@ export class Exchange {
     const { id } = this.facts;
     const sink: EventSink = {
       onText: (text) => {
-        this.#failures = 0;
+        this.#resumption.proven();
         host.take(text, id, isFirstHand);
       },
       onOversize: (bytes, idText, isCall) => {
@@ -252,71 +261,14 @@ export class Exchange {
       this.#host.released();
       return;
     }
-    const { lastId, retryMs } = this.#cursor;
-    if (lastId === undefined) {
+    if (this.#cursor.lastId === undefined) {
       const told = isClean ? `${cause} without an answer` : `the answer broke off: ${cause}`;
       this.#settle({ kind: "lost", failure: failure("reset", told) });
-    } else this.#wait(retryMs ?? RETRY_DEFAULT_MS, lastId);
-  }
-
-  // ── Resumption ────────────────────────────────────────────────────────────────────────────────
-
-  #wait(retryMs: number, lastId: string): void {
-    const { world } = this.#host;
-    const delayMs = reopenDelayMs(world, retryMs, this.#failures, RESUME_CAP_MS);
-    this.#failures += 1;
-    const cancel = world.timer(delayMs, () => {
-      this.#resume(lastId);
-    });
-    this.#phase = { kind: "waiting", cancel };
-    this.#host.released();
-  }
-
-  #resume(lastId: string): void {
-    const { client, headers } = this.#host;
-    const call = client.start(
-      { method: "GET", headers: headers.forGet(lastId), body: undefined, isFresh: false },
-      {
-        onResponse: (response) => {
-          this.#resumed(call, response, lastId);
-        },
-        onFailed: (fault) => {
-          // The answer may still be fetched: the ticket of the lost connection carries this request.
-          if (fault.isUnsent) {
-            this.#phase = { kind: "over" };
-            this.#host.fail(fault.failure);
-          } else this.#wait(this.#cursor.retryMs ?? RETRY_DEFAULT_MS, lastId);
-        },
-      },
-    );
-    this.#phase = { kind: "resuming", call };
-  }
-
-  #resumed(call: HttpCall, response: IncomingMessage, lastId: string): void {
-    const host = this.#host;
-    if (response.statusCode === 200) {
-      if (mediaType(response) === "text/event-stream") this.#read(call, response, false);
-      else this.#breach(call, "the answer to a resumption is no event stream");
       return;
     }
-    readAnswer(host.world, response, host.patienceMs, (answer) => {
-      if (this.#isAt(call)) this.#notResumed(answer, lastId);
-    });
-  }
-
-  #notResumed(answer: HttpAnswer, lastId: string): void {
-    const host = this.#host;
-    const hasSession = host.headers.sessionId !== undefined;
-    const verdict = judgeResumption(answer, hasSession, host.world.now(), host.mask);
-    if (verdict.kind === "wait") {
-      this.#wait(verdict.askedMs ?? this.#cursor.retryMs ?? RETRY_DEFAULT_MS, lastId);
-    } else if (verdict.kind === "keep") {
-      this.#phase = { kind: "over" };
-      host.fail(verdict.failure);
-    } else {
-      this.#settle({ kind: "lost", failure: verdict.failure });
-      if (verdict.isDown) host.fail(verdict.failure);
-    }
+    this.#phase = { kind: "resuming" };
+    this.#resumption.again();
+    this.#host.released();
   }
 
   // ── Ends ──────────────────────────────────────────────────────────────────────────────────────
@@ -331,7 +283,7 @@ export class Exchange {
   }
 
   #breach(call: HttpCall, what: string): void {
-    if (!this.#isWhole) call.abort();
+    call.abort();
     this.#settle({ kind: "lost", failure: failure("protocol_error", what) });
   }
 

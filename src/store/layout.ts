@@ -1,0 +1,70 @@
+/**
+ * Where the files of journals are: `<state folder>/journals/<upstream digest, 16>/<n>.db` and beside it
+ * `<n>.lock.db`, `<n>.hwm`, `<n>.abandoned`; one `ballast` for the whole state folder.
+ */
+import { existsSync, mkdirSync, readdirSync, statfsSync } from "node:fs";
+import { join } from "node:path";
+
+export interface JournalFiles {
+  readonly number: number;
+  readonly path: string;
+  readonly lockPath: string;
+  readonly highWaterPath: string;
+  readonly abandonedPath: string;
+  readonly ballastPath: string;
+}
+
+export function upstreamFolder(folder: string, upstreamDigest: string): string {
+  return join(folder, "journals", upstreamDigest.slice(0, 16));
+}
+
+export function journalFiles(folder: string, upstreamDigest: string, number: number): JournalFiles {
+  const base = join(upstreamFolder(folder, upstreamDigest), String(number));
+  return {
+    number,
+    path: `${base}.db`,
+    lockPath: `${base}.lock.db`,
+    highWaterPath: `${base}.hwm`,
+    abandonedPath: `${base}.abandoned`,
+    ballastPath: join(folder, "ballast"),
+  };
+}
+
+/** Numbers of the journals of an upstream, ascending. */
+export function journalNumbers(folder: string, upstreamDigest: string): number[] {
+  const path = upstreamFolder(folder, upstreamDigest);
+  if (!existsSync(path)) return [];
+  return readdirSync(path)
+    .map((name) => /^([1-9][0-9]*)\.db$/.exec(name)?.[1])
+    .filter((digits) => digits !== undefined)
+    .map(Number)
+    .sort((a, b) => a - b);
+}
+
+/** Digests of the upstreams that have journals in this state folder. */
+export function upstreamsWithJournals(folder: string): string[] {
+  const path = join(folder, "journals");
+  return existsSync(path) ? readdirSync(path).sort() : [];
+}
+
+/** Makes the folders with mode 0700. Throws what the file system says. */
+export function makeFolders(folder: string, upstreamDigest: string): void {
+  mkdirSync(upstreamFolder(folder, upstreamDigest), { recursive: true, mode: 0o700 });
+}
+
+/** Magic numbers of file systems whose locks can't be trusted (Linux). */
+const NETWORK_TYPES: ReadonlyMap<number, string> = new Map([
+  [0x6969, "NFS"],
+  [0x517b, "SMB"],
+  [0xff534d42, "CIFS"],
+  [0xfe534d42, "SMB2"],
+  [0x01021997, "9P"],
+  [0x5346414f, "AFS"],
+  [0x00c36400, "Ceph"],
+]);
+
+/** The name of the network file system that the folder is on, if it is. */
+export function networkFileSystem(folder: string, platform: string): string | undefined {
+  if (platform !== "linux") return undefined;
+  return NETWORK_TYPES.get(statfsSync(folder).type >>> 0);
+}

@@ -1,0 +1,143 @@
+/**
+ * The official SDK client works through Holdfast against the official server-everything exactly as
+ * without it. Permitted differences: `listChanged` declared by us, our own `_meta` keys.
+ */
+import { spawn } from "node:child_process";
+import { createRequire } from "node:module";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
+import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
+import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
+import { describe, expect } from "vitest";
+import { record, type Recording } from "../support/interop-script.ts";
+import { labTest, type Lab } from "../support/lab.ts";
+import { freePort } from "../support/upstream-process.ts";
+
+const CLI = fileURLToPath(new URL("../../dist/app/cli.js", import.meta.url));
+const EVERYTHING = createRequire(import.meta.url).resolve(
+  "@modelcontextprotocol/server-everything/dist/index.js",
+);
+
+/** A client's stdio transport to this program; the child sees the lab's environment and nothing else. */
+function stdio(lab: Lab, args: readonly string[]): Transport {
+  const transport = new StdioClientTransport({
+    command: process.execPath,
+    args: [...args],
+    env: { ...lab.env },
+    stderr: "pipe",
+  });
+  transport.stderr?.on("data", (chunk: Buffer) => {
+    lab.log(chunk.toString());
+  });
+  return transport as Transport;
+}
+
+/** server-everything over Streamable HTTP, until the lab closes. */
+async function everythingOverHttp(lab: Lab): Promise<string> {
+  const port = await freePort();
+  const child = spawn(process.execPath, [EVERYTHING, "streamableHttp"], {
+    env: { ...lab.env, PORT: String(port) },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  lab.onClose(() => {
+    child.kill("SIGKILL");
+    return Promise.resolve();
+  });
+  if (child.pid !== undefined) lab.watch(child.pid);
+  await new Promise<void>((resolve, reject) => {
+    createInterface({ input: child.stderr }).on("line", (line) => {
+      if (line.includes("listening")) resolve();
+    });
+    child.on("exit", (code) => {
+      reject(new Error(`server-everything exited with ${String(code)}`));
+    });
+  });
+  return `http://127.0.0.1:${String(port)}/mcp`;
+}
+
+/** Our own word in an answer may be there; nothing else may differ. */
+function withoutOurMeta(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(withoutOurMeta);
+  if (typeof value !== "object" || value === null) return value;
+  const object: Record<string, unknown> = {};
+  for (const [key, member] of Object.entries(value)) {
+    if (key.startsWith("holdfast/")) continue;
+    const inner = withoutOurMeta(member);
+    const isEmptied =
+      key === "_meta" && JSON.stringify(inner) === "{}" && JSON.stringify(member) !== "{}";
+    if (!isEmptied) object[key] = inner;
+  }
+  return object;
+}
+
+/** The capabilities, as if every list had been declared to change. */
+function withListChanged(server: unknown): unknown {
+  const { capabilities, ...rest } = server as { capabilities: Record<string, object> };
+  const declared = Object.entries(capabilities).map(([name, capability]) => [
+    name,
+    ["tools", "prompts", "resources"].includes(name)
+      ? { ...capability, listChanged: true }
+      : capability,
+  ]);
+  return { ...rest, capabilities: Object.fromEntries(declared) as unknown };
+}
+
+function compare(direct: Recording, through: Recording): void {
+  expect(withListChanged(through.server)).toEqual(withListChanged(direct.server));
+  expect(through.answers.map(([name]) => name)).toEqual(direct.answers.map(([name]) => name));
+  for (const [i, [name, answer]] of direct.answers.entries()) {
+    expect([name, withoutOurMeta(through.answers[i]?.[1])]).toEqual([name, answer]);
+  }
+  expect(withoutOurMeta(through.notifications)).toEqual(direct.notifications);
+  expect(withoutOurMeta(through.asked)).toEqual(direct.asked);
+  // A change after the client had its lists must reach it; one before is only told directly.
+  expect(through.listChanges).toContain("notifications/resources/list_changed");
+}
+
+/** A recording in which requests failed for another reason than the script's would prove nothing. */
+function isWhole(direct: Recording): void {
+  const failed = direct.answers
+    .filter(([, answer]) => (answer as { error?: unknown }).error !== undefined)
+    .map(([name]) => name);
+  expect(failed).toEqual([
+    "read demo://no/such/resource",
+    "args-prompt without arguments",
+    "no such prompt",
+    "cancelled",
+  ]);
+  expect(new Map(direct.answers).get("unknown to the script")).toEqual([]);
+  expect(direct.asked.length).toBeGreaterThan(5);
+  expect(direct.notifications.length).toBeGreaterThan(5);
+}
+
+describe("the official client against server-everything", () => {
+  labTest(
+    "gets the same through Holdfast over stdio, with and without a catalogue",
+    async (lab) => {
+      const server = [EVERYTHING, "stdio"];
+      const proxied = [CLI, "--", process.execPath, ...server];
+      const [direct, cold] = await Promise.all([
+        record(stdio(lab, server)),
+        record(stdio(lab, proxied)),
+      ]);
+      isWhole(direct);
+      compare(direct, cold);
+      compare(direct, await record(stdio(lab, proxied)));
+    },
+  );
+
+  labTest(
+    "gets the same through Holdfast over Streamable HTTP, with and without a catalogue",
+    async (lab) => {
+      const url = await everythingOverHttp(lab);
+      const [direct, cold] = await Promise.all([
+        record(new StreamableHTTPClientTransport(new URL(url)) as Transport),
+        record(stdio(lab, [CLI, url])),
+      ]);
+      isWhole(direct);
+      compare(direct, cold);
+      compare(direct, await record(stdio(lab, [CLI, url])));
+    },
+  );
+});

@@ -1,0 +1,105 @@
+import { describe, expect, test } from "vitest";
+import { ageText, NO_PAINT, renderStatus, sizeText } from "../../src/observe/status.ts";
+import { makeSession, makeStatus, makeUpstream, SAMPLE_NOW } from "../app/support/samples.ts";
+
+const lines = (...texts: string[]) => texts.join("\n");
+
+test("a healthy proxy reads like this", () => {
+  expect(renderStatus(makeStatus(), NO_PAINT)).toBe(
+    lines(
+      "github: healthy  holdfast 0.1.0, pid 4242, up 3 min 13 s",
+      "  session  claude-code 2.1.0 (MCP 2025-11-25), attached, 3 min 13 s old",
+      "    github serving for 3 min 12 s pid 4243  npx -y @modelcontextprotocol/server-github",
+      "      last reply 4 s ago, 0 restarts, breaker closed",
+      "      0 waiting, 1 in flight, p50 3.3 ms, p95 41 ms",
+      "  calls    120 accepted, 119 answered, 0 expired, 0 with unknown outcome, 0 refused",
+      "  journal  /state/journals/1.db, 64 KiB + WAL 4.0 KiB, fsync 0.3 ms, 120 rows, 240 commits",
+    ),
+  );
+});
+
+test("a degraded proxy says why first, and all that is known of its trouble", () => {
+  const upstream = makeUpstream({
+    state: "waiting",
+    since: SAMPLE_NOW - 21_000,
+    lastReplyAt: undefined,
+    restarts: 1,
+    breaker: "half_open",
+    lastFailure: {
+      kind: "process_exit",
+      message: "exited with code 7;\nlast output: \u001b[31mboom",
+      at: SAMPLE_NOW - 21_000,
+    },
+    nextAttemptAt: SAMPLE_NOW + 4_000,
+    details: {},
+    waiting: 2,
+    oldestWaitingAt: SAMPLE_NOW - 20_000,
+    inFlight: 0,
+    latencyMs: undefined,
+  });
+  const status = makeStatus({
+    health: "degraded",
+    reasons: ["'github' is down: exited with code 7"],
+    sessions: [makeSession({ upstream, isAttached: false })],
+    heldForPerson: 1,
+    journal: { ...makeStatus().journal, kind: "memory", degraded: "the disk refused", rows: 1 },
+    recovery: {
+      tookMs: 12.4,
+      found: { queued: 3, sent: 1, done: 0 },
+      expired: 1,
+      putInDoubt: 1,
+      wentBackwards: { expectedSeq: 90, foundSeq: 40 },
+    },
+    failures: { process_exit: 3 },
+  });
+  expect(renderStatus(status, NO_PAINT)).toBe(
+    lines(
+      "github: degraded  holdfast 0.1.0, pid 4242, up 3 min 13 s",
+      "  ! 'github' is down: exited with code 7",
+      "  session  claude-code 2.1.0 (MCP 2025-11-25), detached, 3 min 13 s old",
+      "    github waiting for 21 s  npx -y @modelcontextprotocol/server-github",
+      "      no reply yet, 1 restart, breaker half_open, next attempt in 4 s",
+      "      2 waiting (oldest 20 s), 0 in flight",
+      "      last error 21 s ago: exited with code 7; last output:  [31mboom (process_exit)",
+      "  calls    120 accepted, 119 answered, 0 expired, 0 with unknown outcome, 0 refused",
+      "  held     1 call of an earlier process with other credentials wait for you: " +
+        "holdfast calls list --state queued",
+      "  failures process_exit 3",
+      "  journal  in memory, 64 KiB + WAL 4.0 KiB, fsync 0.3 ms, 1 row, 240 commits",
+      "  ! journal: the disk refused",
+      "  recovery took 12 ms; found queued 3, sent 1; 1 expired, 1 put in doubt",
+      "  recovery the journal went backwards: it ends at 40, and 90 was written once",
+    ),
+  );
+});
+
+test("colours change nothing but the colour", () => {
+  const mark = (text: string) => `<${text}>`;
+  const paint = { bold: mark, dim: mark, red: mark, green: mark, yellow: mark };
+  const painted = renderStatus(makeStatus({ health: "degraded" }), paint);
+  expect(painted).toContain("<degraded>");
+  const plain = renderStatus(makeStatus({ health: "degraded" }), NO_PAINT);
+  expect(painted.replace(/[<>]/g, "")).toBe(plain);
+});
+
+describe("ages and sizes", () => {
+  test.each([
+    [-5, "0 s"],
+    [999, "0 s"],
+    [61_000, "1 min 1 s"],
+    [7_260_000, "2 h 1 min"],
+    [90_000_000, "1 d 1 h"],
+    [86_405_000, "1 d 5 s"],
+  ])("%i ms is %s", (ms, text) => {
+    expect(ageText(ms)).toBe(text);
+  });
+
+  test.each([
+    [0, "0 B"],
+    [1_023, "1023 B"],
+    [1_536, "1.5 KiB"],
+    [16_777_216, "16 MiB"],
+  ])("%i bytes are %s", (bytes, text) => {
+    expect(sizeText(bytes)).toBe(text);
+  });
+});

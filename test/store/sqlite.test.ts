@@ -1,0 +1,4 @@
+import { aFolder, aSqliteJournal } from "./builders.ts";
+import { exerciseStore } from "./conformance.ts";
+
+exerciseStore("sqlite", async () => (await aSqliteJournal(aFolder())).journal);

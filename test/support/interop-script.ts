@@ -1,0 +1,277 @@
+/**
+ * One script of requests against the official server-everything, through whatever transport is given,
+ * recorded so that two runs can be compared answer by answer. What differs between any two runs of the
+ * same server (times, random ids) is replaced by a word.
+ */
+import { InMemoryTaskStore } from "@modelcontextprotocol/sdk/experimental/tasks";
+import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
+import {
+  CreateMessageRequestSchema,
+  ElicitRequestSchema,
+  ListRootsRequestSchema,
+  type CreateTaskResult,
+  type Result,
+} from "@modelcontextprotocol/sdk/types.js";
+import { until } from "./lab.ts";
+import { normal, sorted } from "./normal.ts";
+
+export interface Recording {
+  /** What the client learned in the handshake. */
+  readonly server: unknown;
+  readonly answers: readonly (readonly [string, unknown])[];
+  /** Notifications as they arrived, without list_changed, sorted. */
+  readonly notifications: readonly unknown[];
+  readonly listChanges: ReadonlySet<string>;
+  /** What the server asked of the client, sorted. */
+  readonly asked: readonly unknown[];
+}
+
+const text = (value: string) => ({ type: "text" as const, text: value });
+
+interface Asking {
+  readonly method: string;
+  readonly params?: { readonly task?: { readonly ttl?: number | undefined } | undefined };
+}
+
+/** A client that can do everything a server may ask for, always with the same answer. */
+function ableClient(asked: unknown[]) {
+  const client = new Client(
+    { name: "interop", version: "1.0.0" },
+    {
+      capabilities: {
+        sampling: {},
+        elicitation: { form: {}, url: {} },
+        roots: { listChanged: true },
+        tasks: {
+          list: {},
+          cancel: {},
+          requests: { sampling: { createMessage: {} }, elicitation: { create: {} } },
+        },
+      },
+      taskStore: new InMemoryTaskStore(),
+    },
+  );
+  let roots = [{ uri: "file:///one", name: "one" }];
+  type Extra = Parameters<Parameters<typeof client.setRequestHandler>[1]>[1];
+  /** Answers at once, or as a task where the server asked for one. */
+  const reply = async <T extends Result>(request: Asking, extra: Extra, result: T) => {
+    asked.push(request);
+    const task = request.params?.task;
+    if (task === undefined || extra.taskStore === undefined) return result;
+    const created = await extra.taskStore.createTask({ ttl: task.ttl ?? null, pollInterval: 50 });
+    await extra.taskStore.storeTaskResult(created.taskId, "completed", result);
+    return { task: created } satisfies CreateTaskResult as unknown as T;
+  };
+  client.setRequestHandler(CreateMessageRequestSchema, (request, extra) =>
+    reply(request, extra, { model: "m", role: "assistant" as const, content: text("sampled") }),
+  );
+  client.setRequestHandler(ElicitRequestSchema, (request, extra) =>
+    reply(request, extra, {
+      action: "accept" as const,
+      ...(request.params.mode === "url" ? {} : { content: { name: "Ada" } }),
+    }),
+  );
+  client.setRequestHandler(ListRootsRequestSchema, (request) => {
+    asked.push(request);
+    return { roots };
+  });
+  const setRoots = async (names: readonly string[]) => {
+    roots = names.map((name) => ({ uri: `file:///${name}`, name }));
+    await client.sendRootsListChanged();
+  };
+  return { client, setRoots };
+}
+
+/** Every listed tool with arguments that make its answer the same in every run. */
+const TOOL_CALLS: readonly (readonly [string, Record<string, unknown>])[] = [
+  ["echo", { message: 'hello 🌍 \u2028 "quoted"' }],
+  ["get-annotated-message", { messageType: "error", includeImage: true }],
+  ["get-env", {}],
+  ["get-resource-links", { count: 4 }],
+  ["get-resource-reference", { resourceType: "Blob", resourceId: 2 }],
+  ["get-structured-content", { location: "New York" }],
+  ["get-sum", { a: 1.5, b: 2 }],
+  ["get-tiny-image", {}],
+  ["gzip-file-as-resource", { name: "a.gz", data: "data:text/plain,hi", outputType: "resource" }],
+  ["trigger-long-running-operation", { duration: 0.2, steps: 2 }],
+  ["trigger-sampling-request", { prompt: "say", maxTokens: 10 }],
+  ["trigger-elicitation-request", {}],
+  ["trigger-url-elicitation", { url: "https://example.com/x", message: "go", elicitationId: "e1" }],
+  ["trigger-sampling-request-async", { prompt: "say", maxTokens: 10 }],
+  ["trigger-elicitation-request-async", {}],
+  ["get-roots-list", {}],
+];
+
+/** Tools that the rest of the script uses, each in its own way. */
+const USED_OTHERWISE = [
+  "toggle-simulated-logging",
+  "toggle-subscriber-updates",
+  "simulate-research-query",
+];
+
+export async function record(transport: Transport): Promise<Recording> {
+  const answers: [string, unknown][] = [];
+  const notifications: { method: string; params?: unknown }[] = [];
+  const asked: unknown[] = [];
+  const { client, setRoots } = ableClient(asked);
+  client.fallbackNotificationHandler = (notification) => {
+    notifications.push(notification);
+    return Promise.resolve();
+  };
+  /** One request: its answer, or its error, is written down. */
+  const step = async (name: string, request: () => Promise<unknown>): Promise<void> => {
+    const answer = await request().catch((error: unknown) => {
+      const { code, message, data } = error as { code?: number; message: string; data?: unknown };
+      return { error: { code, message, data } };
+    });
+    answers.push([name, normal(answer)]);
+  };
+  const heard = (what: string) =>
+    until(`a notification with ${what}`, () =>
+      notifications.some((notification) => JSON.stringify(notification).includes(what)),
+    );
+
+  await client.connect(transport);
+  await step("setLevel", () => client.setLoggingLevel("debug"));
+  await heard("Roots updated: 1");
+  await step("ping", () => client.ping());
+  await runLists(client, step);
+  await runTools(client, step);
+  await runInteractions(client, step);
+  await step("subscribe", () =>
+    client.subscribeResource({ uri: "demo://resource/dynamic/text/1" }),
+  );
+  await step("toggle updates", () => client.callTool({ name: "toggle-subscriber-updates" }));
+  await heard("notifications/resources/updated");
+  await step("toggle updates", () => client.callTool({ name: "toggle-subscriber-updates" }));
+  await step("unsubscribe", () =>
+    client.unsubscribeResource({ uri: "demo://resource/dynamic/text/1" }),
+  );
+  await step("toggle logging", () => client.callTool({ name: "toggle-simulated-logging" }));
+  await heard("evel");
+  await step("toggle logging", () => client.callTool({ name: "toggle-simulated-logging" }));
+  await setRoots(["two", "three"]);
+  await heard("Roots updated: 2");
+  await step("roots", () => client.callTool({ name: "get-roots-list" }));
+  const server = {
+    capabilities: client.getServerCapabilities(),
+    info: client.getServerVersion(),
+    instructions: client.getInstructions(),
+  };
+  await client.close();
+  const isListChange = ({ method }: { method: string }) => method.endsWith("list_changed");
+  return {
+    server,
+    answers,
+    notifications: sorted(notifications.filter((heardOf) => !isListChange(heardOf))),
+    listChanges: new Set(notifications.filter(isListChange).map(({ method }) => method)),
+    asked: sorted(asked),
+  };
+}
+
+type Step = (name: string, request: () => Promise<unknown>) => Promise<void>;
+
+async function runLists(client: Client, step: Step): Promise<void> {
+  await step("tools", () => client.listTools());
+  await step("resources", () => client.listResources());
+  await step("templates", () => client.listResourceTemplates());
+  await step("prompts", () => client.listPrompts());
+  for (const uri of [
+    "demo://resource/dynamic/text/1",
+    "demo://resource/dynamic/blob/2",
+    "demo://resource/static/document/architecture.md",
+    "demo://no/such/resource",
+  ]) {
+    await step(`read ${uri}`, () => client.readResource({ uri }));
+  }
+  await step("simple-prompt", () => client.getPrompt({ name: "simple-prompt" }));
+  await step("args-prompt", () =>
+    client.getPrompt({ name: "args-prompt", arguments: { city: "Ulm", state: "BW" } }),
+  );
+  await step("args-prompt without arguments", () => client.getPrompt({ name: "args-prompt" }));
+  await step("completable-prompt", () =>
+    client.getPrompt({
+      name: "completable-prompt",
+      arguments: { department: "Sales", name: "Eve" },
+    }),
+  );
+  await step("resource-prompt", () =>
+    client.getPrompt({
+      name: "resource-prompt",
+      arguments: { resourceType: "Text", resourceId: "3" },
+    }),
+  );
+  await step("no such prompt", () => client.getPrompt({ name: "nothing" }));
+  await step("complete a prompt", () =>
+    client.complete({
+      ref: { type: "ref/prompt", name: "completable-prompt" },
+      argument: { name: "name", value: "" },
+      context: { arguments: { department: "Engineering" } },
+    }),
+  );
+  await step("complete a template", () =>
+    client.complete({
+      ref: { type: "ref/resource", uri: "demo://resource/dynamic/text/{resourceId}" },
+      argument: { name: "resourceId", value: "12" },
+    }),
+  );
+}
+
+async function runTools(client: Client, step: Step): Promise<void> {
+  const { tools } = await client.listTools();
+  const known = new Set([...TOOL_CALLS.map(([name]) => name), ...USED_OTHERWISE]);
+  // A tool that the script does not know would go untested, so it must show.
+  await step("unknown to the script", () =>
+    Promise.resolve(tools.map(({ name }) => name).filter((name) => !known.has(name))),
+  );
+  for (const [name, args] of TOOL_CALLS) {
+    await step(name, () => client.callTool({ name, arguments: args }));
+  }
+  await step("a tool with wrong arguments", () =>
+    client.callTool({ name: "get-sum", arguments: { a: "one" } }),
+  );
+  await step("no such tool", () => client.callTool({ name: "nothing", arguments: {} }));
+  await step("resources, one more", () => client.listResources());
+}
+
+async function runInteractions(client: Client, step: Step): Promise<void> {
+  const name = "trigger-long-running-operation";
+  const steps: unknown[] = [];
+  await step("with progress", async () => {
+    const onprogress = (progress: unknown) => steps.push(progress);
+    const options = { onprogress, resetTimeoutOnProgress: true };
+    const args = { name, arguments: { duration: 1, steps: 4 } };
+    const answer = await client.callTool(args, undefined, options);
+    // The SDK drops the last step if it comes in one read with the answer.
+    return [answer, steps.slice(0, 3)];
+  });
+  await step("cancelled", () => {
+    const giveUp = new AbortController();
+    return client.callTool({ name, arguments: { duration: 2, steps: 10 } }, undefined, {
+      signal: giveUp.signal,
+      onprogress: () => {
+        giveUp.abort("enough");
+      },
+    });
+  });
+  await step("in parallel", () =>
+    Promise.all(
+      Array.from({ length: 20 }, (_, i) =>
+        client.callTool({ name: "echo", arguments: { message: String(i) } }),
+      ),
+    ),
+  );
+  await step("as a task", async () => {
+    const stream = client.experimental.tasks.callToolStream({
+      name: "simulate-research-query",
+      arguments: { topic: "bees" },
+    });
+    const seen: unknown[] = [];
+    for await (const message of stream) {
+      // How often the client polled is a matter of time.
+      if (message.type !== "taskStatus") seen.push(message);
+    }
+    return seen;
+  });
+}

@@ -1,0 +1,367 @@
+/**
+ * A stage for engine tests: the real `Proxy` on a virtual world and a memory journal, with a scripted
+ * upstream that keeps a ledger and a scripted client that keeps what it was told.
+ */
+import type { CallRow } from "../../src/core/call.ts";
+import { type Failure, failure } from "../../src/core/failure.ts";
+import type { Settings } from "../../src/core/settings.ts";
+import { EMPTY_CATALOGUE, type Catalogue } from "../../src/core/catalogue.ts";
+import { Bounds } from "../../src/engine/bounds.ts";
+import { Proxy } from "../../src/engine/proxy.ts";
+import type { Leftover } from "../../src/engine/rescuer.ts";
+import { Tally } from "../../src/engine/tally.ts";
+import type {
+  ClientHandler,
+  Connection,
+  ConnectionEvents,
+  Connector,
+  Journal,
+  Listener,
+  Outbound,
+} from "../../src/ports.ts";
+import { deferred } from "../../src/base/async.ts";
+import { openMemoryJournal } from "../../src/store/memory.ts";
+import { legacyDialect } from "../../src/wire/dialect/legacy.ts";
+import { parseMessage, type JsonObject, type RequestMessage } from "../../src/wire/message.ts";
+import { VirtualWorld } from "./virtual-world.ts";
+
+export const SETTINGS: Settings = {
+  upstreamName: "files",
+  transport: "stdio",
+  holdMs: 45_000,
+  progressEveryMs: 10_000,
+  defer: "harmless",
+  deferTtlMs: 3_600_000,
+  shield: "warn",
+  trustAnnotations: true,
+  isStateful: false,
+  hasControlTool: false,
+  handshakeWaitMs: 25_000,
+  replayRate: undefined,
+  concurrency: undefined,
+  backlogWindow: 8,
+  drainMs: 10_000,
+  limits: {
+    callsPerSession: 1_000,
+    bytesPerSession: 64 << 20,
+    callsPerUpstream: 5_000,
+    callsPerProcess: 20_000,
+    bytesPerProcess: 512 << 20,
+    requestMaxBytes: 4 << 20,
+    resultMaxBytes: 16 << 20,
+  },
+  tools: {},
+  clients: {},
+};
+
+export const TOOLS: readonly JsonObject[] = [
+  { name: "write", inputSchema: { type: "object" } },
+  { name: "read", inputSchema: { type: "object" }, annotations: { readOnlyHint: true } },
+  { name: "put", inputSchema: { type: "object" }, annotations: { idempotentHint: true } },
+  { name: "note", inputSchema: { type: "object" }, annotations: { destructiveHint: false } },
+];
+
+/** A server in this process: answers at once, unless told to keep a call. */
+export class ScriptedUpstream {
+  readonly world: VirtualWorld;
+  tools: readonly JsonObject[] = TOOLS;
+  /** While set, a dial fails with this. */
+  down: Failure | undefined;
+  /** Names of tools whose calls are kept until `answer`. */
+  readonly keeps = new Set<string>();
+  /** Every `tools/call` that reached it, in order. */
+  readonly ledger: { readonly tool: string; readonly nonce: unknown; readonly id: string }[] = [];
+  /** Every message that it got, as text. */
+  readonly seen: string[] = [];
+  readonly kept = new Map<string, RequestMessage>();
+  dials = 0;
+  #live: { events: ConnectionEvents; isOpen: boolean } | undefined;
+
+  constructor(world: VirtualWorld) {
+    this.world = world;
+  }
+
+  get isConnected(): boolean {
+    return this.#live !== undefined;
+  }
+
+  connector(): Connector {
+    return {
+      kind: "stdio",
+      target: "scripted server",
+      dial: (events) => {
+        this.dials++;
+        if (this.down !== undefined) return Promise.resolve({ kind: "failed", failure: this.down });
+        const live = { events, isOpen: true };
+        this.#live = live;
+        return Promise.resolve({
+          kind: "connected",
+          connection: this.#connection(live),
+          isResumed: false,
+        });
+      },
+    };
+  }
+
+  /** The process dies. `down`: and stays away with that failure. */
+  kill(stays?: Failure): void {
+    this.down = stays;
+    const live = this.#live;
+    this.#live = undefined;
+    if (live === undefined) return;
+    live.isOpen = false;
+    live.events.onDown(failure("process_exit", "exited with code 7"), undefined);
+  }
+
+  /** Sends a line as it stands. */
+  say(text: string): void {
+    const message = parseMessage(text);
+    if (message.kind === "batch" || message.kind === "malformed") throw new Error(text);
+    this.#live?.events.onMessage(message, undefined);
+  }
+
+  answer(nonce: unknown, text = "done"): void {
+    for (const [id, request] of this.kept) {
+      if ((request.params?.["arguments"] as JsonObject)["nonce"] !== nonce) continue;
+      this.kept.delete(id);
+      this.say(reply(id, text));
+      return;
+    }
+    throw new Error(`no kept call ${String(nonce)}`);
+  }
+
+  #connection(live: { events: ConnectionEvents; isOpen: boolean }): Connection {
+    return {
+      send: (text: string, _about: Outbound) => {
+        if (!live.isOpen) return false;
+        this.seen.push(text);
+        this.world.soon(() => {
+          if (live.isOpen) this.#onText(text);
+        });
+        return true;
+      },
+      handshaken: () => undefined,
+      forget: () => undefined,
+      close: () => {
+        live.isOpen = false;
+        if (this.#live === live) this.#live = undefined;
+        return Promise.resolve();
+      },
+      describe: () => ({ pid: 1 }),
+    };
+  }
+
+  #onText(text: string): void {
+    const message = parseMessage(text);
+    if (message.kind !== "request") return;
+    const id = String(message.id);
+    const result = (value: unknown) => {
+      this.say(JSON.stringify({ jsonrpc: "2.0", id, result: value }));
+    };
+    switch (message.method) {
+      case "initialize":
+        result({
+          protocolVersion: message.params?.["protocolVersion"],
+          capabilities: { tools: {}, logging: {} },
+          serverInfo: { name: "scripted", version: "1" },
+        });
+        return;
+      case "tools/list":
+        result({ tools: this.tools });
+        return;
+      case "tools/call": {
+        const tool = String(message.params?.["name"]);
+        const nonce = (message.params?.["arguments"] as JsonObject | undefined)?.["nonce"];
+        this.ledger.push({ tool, nonce, id });
+        if (this.keeps.has(tool)) this.kept.set(id, message);
+        else this.say(reply(id, `${tool} ${String(nonce)}`));
+        return;
+      }
+      default:
+        result({});
+    }
+  }
+}
+
+const reply = (id: string, text: string) =>
+  JSON.stringify({ jsonrpc: "2.0", id, result: { content: [{ type: "text", text }] } });
+
+/** What a client was told in answer to a call of a tool. */
+export interface Told {
+  readonly text: string;
+  readonly isError: boolean;
+  readonly meta: JsonObject | undefined;
+}
+
+/** A client on the stage's listener. */
+export class ScriptedClient {
+  readonly got: JsonObject[] = [];
+  readonly #handler: ClientHandler;
+  #ids = 0;
+
+  constructor(accept: Parameters<Listener["start"]>[0]) {
+    this.#handler = accept({
+      id: "link",
+      canResume: false,
+      send: (text) => {
+        this.got.push(JSON.parse(text) as JsonObject);
+      },
+      bufferedBytes: () => 0,
+    });
+  }
+
+  say(text: string): void {
+    const inbound = parseMessage(text);
+    this.#handler.receive(inbound);
+  }
+
+  request(method: string, params: unknown = {}): number {
+    const id = ++this.#ids;
+    this.say(JSON.stringify({ jsonrpc: "2.0", id, method, params }));
+    return id;
+  }
+
+  notify(method: string, params: unknown = {}): void {
+    this.say(JSON.stringify({ jsonrpc: "2.0", method, params }));
+  }
+
+  initialize(name = "stage", capabilities: unknown = {}): number {
+    const clientInfo = { name, version: "1" };
+    return this.request("initialize", { protocolVersion: "2025-11-25", capabilities, clientInfo });
+  }
+
+  call(tool: string, nonce: unknown, progressToken?: string | number): number {
+    const _meta = progressToken === undefined ? undefined : { progressToken };
+    return this.request("tools/call", { name: tool, arguments: { nonce }, _meta });
+  }
+
+  cancel(id: number): void {
+    this.notify("notifications/cancelled", { requestId: id });
+  }
+
+  leave(): void {
+    this.#handler.left("the client closed stdin");
+  }
+
+  answerTo(id: number): JsonObject | undefined {
+    const answers = this.got.filter((message) => message["id"] === id && !("method" in message));
+    if (answers.length > 1) throw new Error(`${String(answers.length)} answers to ${String(id)}`);
+    return answers[0];
+  }
+
+  told(id: number): Told | undefined {
+    const result = this.answerTo(id)?.["result"] as JsonObject | undefined;
+    if (result === undefined) return undefined;
+    const [first] = result["content"] as JsonObject[];
+    const meta = result["_meta"] as JsonObject | undefined;
+    return {
+      text: String(first?.["text"]),
+      isError: result["isError"] === true,
+      meta: meta?.["holdfast/call"] as JsonObject | undefined,
+    };
+  }
+
+  notifications(method: string): readonly JsonObject[] {
+    return this.got.filter((message) => message["method"] === method && !("id" in message));
+  }
+}
+
+export interface StageOptions {
+  readonly settings?: Partial<Settings>;
+  readonly seed?: number;
+  /** From an earlier stage: the catalogue, and the journal that a dead proxy left. */
+  readonly catalogue?: Catalogue;
+  readonly journal?: Journal;
+  readonly world?: VirtualWorld;
+  readonly upstream?: ScriptedUpstream;
+  readonly credentials?: string;
+}
+
+/** A proxy on the stage. `start()` recovers its journal; clients come with `connect()`. */
+export class Stage {
+  readonly world: VirtualWorld;
+  readonly upstream: ScriptedUpstream;
+  readonly journal: Journal;
+  readonly proxy: Proxy;
+  readonly fatal: unknown[] = [];
+  readonly log: string[] = [];
+  readonly empty: string[] = [];
+  catalogue: Catalogue;
+  readonly #ready = deferred<Journal>();
+  #accept: Parameters<Listener["start"]>[0] | undefined;
+
+  constructor(options: StageOptions = {}) {
+    this.world = options.world ?? new VirtualWorld({ seed: options.seed ?? 1 });
+    this.upstream = options.upstream ?? new ScriptedUpstream(this.world);
+    this.journal = options.journal ?? openMemoryJournal(this.world);
+    this.catalogue = options.catalogue ?? EMPTY_CATALOGUE;
+    const settings: Settings = { ...SETTINGS, ...options.settings };
+    this.proxy = new Proxy(
+      {
+        world: this.world,
+        log: (level, message, fields) => {
+          this.log.push(`${level} ${message} ${JSON.stringify(fields ?? {})}`);
+        },
+        settings,
+        identity: { upstream: "up", credentials: options.credentials ?? "cred", key: "key" },
+        dialect: legacyDialect,
+        catalogues: {
+          load: () => this.catalogue,
+          save: (catalogue) => {
+            this.catalogue = catalogue;
+          },
+        },
+        journal: () => this.#ready.promise,
+        newConnector: () => this.upstream.connector(),
+        bounds: new Bounds(settings.limits),
+        tally: new Tally(),
+        fatal: (error) => {
+          this.fatal.push(error);
+        },
+      },
+      { version: "0", pid: 1, onEmpty: (cause) => this.empty.push(cause) },
+    );
+    this.proxy.start({
+      start: (accept) => {
+        this.#accept = accept;
+      },
+      stop: () => Promise.resolve(),
+    });
+  }
+
+  /** Recovers the journal and what it holds. */
+  async start(): Promise<this> {
+    const recovery = await this.journal.recover(this.world.now());
+    const own: Leftover = {
+      journal: this.journal,
+      recovery,
+      isAbandoned: false,
+      isCaretaken: false,
+    };
+    await this.proxy.recover(this.journal, [own]);
+    this.#ready.resolve(this.journal);
+    await this.world.settle();
+    return this;
+  }
+
+  client(): ScriptedClient {
+    if (this.#accept === undefined) throw new Error("not started");
+    return new ScriptedClient(this.#accept);
+  }
+
+  /** A client that has finished its handshake over a serving upstream. */
+  async connected(name?: string, capabilities?: unknown): Promise<ScriptedClient> {
+    const client = this.client();
+    client.initialize(name, capabilities);
+    await this.world.advance(1);
+    client.notify("notifications/initialized");
+    await this.world.advance(1);
+    return client;
+  }
+
+  async rows(): Promise<readonly CallRow[]> {
+    return this.journal.list({});
+  }
+}
+
+export const exited = failure("process_exit", "exited with code 7; last output: out of cheese");

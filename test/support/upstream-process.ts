@@ -1,0 +1,126 @@
+/**
+ * The upstream of an end-to-end test: the ledger server behind stdio, where Holdfast itself starts it,
+ * or behind Streamable HTTP, where it is a process of its own. Both can be killed and kept down,
+ * brought back, frozen and thawed, so that one scenario runs against either.
+ */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { rmSync } from "node:fs";
+import { createServer } from "node:net";
+import type { AddressInfo } from "node:net";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import { isAlive, touch, until, type Lab } from "./lab.ts";
+
+const LEDGER_SERVER = fileURLToPath(new URL("../fixtures/ledger-server.mjs", import.meta.url));
+
+export interface Upstream {
+  readonly kind: "stdio" | "http";
+  /** What follows Holdfast's options on its command line. */
+  readonly target: readonly string[];
+  /** Lets it run again (stdio: Holdfast starts it; HTTP: it listens when this resolves). */
+  up(): Promise<void>;
+  /** Kills it with SIGKILL, if it runs, and keeps it down. */
+  down(): Promise<void>;
+  /** Kills it and has it back at once, as a new process that knows nothing of the old one. */
+  restart(): Promise<void>;
+  freeze(): void;
+  thaw(): void;
+}
+
+export type OpenUpstream = (lab: Lab, env?: Record<string, string>) => Promise<Upstream>;
+
+const newestServer = (lab: Lab): number | undefined => lab.serverPids().filter(isAlive).at(-1);
+
+async function killAll(lab: Lab): Promise<void> {
+  const living = lab.serverPids().filter(isAlive);
+  for (const pid of living) process.kill(pid, "SIGKILL");
+  await until("the server to die", () => !living.some(isAlive), 20_000);
+}
+
+function signals(lab: Lab) {
+  return (signal: NodeJS.Signals) => () => {
+    const pid = newestServer(lab);
+    if (pid === undefined) throw new Error("no server runs that could be signalled");
+    process.kill(pid, signal);
+  };
+}
+
+export const stdioUpstream: OpenUpstream = (lab) => {
+  const send = signals(lab);
+  return Promise.resolve({
+    kind: "stdio",
+    target: ["--", process.execPath, LEDGER_SERVER, "stdio"],
+    up: () => {
+      rmSync(lab.path("down"), { force: true });
+      return Promise.resolve();
+    },
+    down: async () => {
+      touch(lab.path("down"));
+      await killAll(lab);
+    },
+    restart: async () => {
+      const before = lab.serverPids().length;
+      await killAll(lab);
+      await until("the server to be started again", () => lab.serverPids().length > before);
+    },
+    freeze: send("SIGSTOP"),
+    thaw: send("SIGCONT"),
+  });
+};
+
+/** A port that nobody else is given meanwhile, as far as that can be had. */
+export async function freePort(): Promise<number> {
+  const probe = createServer().listen(0, "127.0.0.1");
+  await once(probe, "listening");
+  const { port } = probe.address() as AddressInfo;
+  probe.close();
+  await once(probe, "close");
+  return port;
+}
+
+async function startHttp(lab: Lab, port: number, env: Record<string, string>): Promise<void> {
+  const child = spawn(process.execPath, [LEDGER_SERVER, "http", String(port)], {
+    env: { ...lab.env, ...env },
+    stdio: ["ignore", "ignore", "pipe"],
+  });
+  if (child.pid === undefined) throw new Error("the HTTP server could not be started");
+  lab.watch(child.pid);
+  const lines = createInterface({ input: child.stderr });
+  const listening = new Promise<void>((resolve, reject) => {
+    lines.on("line", (line) => {
+      lab.log(`[server] ${line}\n`);
+      if (line.includes('"listening"')) resolve();
+    });
+    child.on("exit", (code) => {
+      reject(new Error(`the HTTP server exited with ${String(code)} before it listened`));
+    });
+  });
+  await listening;
+}
+
+export const httpUpstream: OpenUpstream = async (lab, env = {}) => {
+  const port = await freePort();
+  const up = () => startHttp(lab, port, env);
+  const send = signals(lab);
+  await up();
+  lab.onClose(() => killAll(lab));
+  return {
+    kind: "http",
+    target: [`http://127.0.0.1:${String(port)}/mcp`],
+    up,
+    down: () => killAll(lab),
+    restart: async () => {
+      await killAll(lab);
+      await up();
+    },
+    freeze: send("SIGSTOP"),
+    thaw: send("SIGCONT"),
+  };
+};
+
+/** Every scenario of the main job runs against both. */
+export const UPSTREAMS: readonly (readonly ["stdio" | "Streamable HTTP", OpenUpstream])[] = [
+  ["stdio", stdioUpstream],
+  ["Streamable HTTP", httpUpstream],
+];
