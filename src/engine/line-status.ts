@@ -14,8 +14,8 @@ export function lineStatus(
   const { link } = supervisor;
   return {
     name: context.settings.upstreamName,
-    target: supervisor.target,
-    transport: supervisor.transport,
+    target: supervisor.connector.target,
+    transport: supervisor.connector.kind,
     state: link.state,
     since: link.since,
     lastReplyAt: supervisor.lastReplyAt,
@@ -25,7 +25,7 @@ export function lineStatus(
       link.failure === undefined || link.failedAt === undefined
         ? undefined
         : { kind: link.failure.kind, message: link.failure.message, at: link.failedAt },
-    nextAttemptAt: nextDialAt(link, queue.size > 0, supervisor.transport),
+    nextAttemptAt: nextDialAt(link, queue.size > 0, supervisor.connector.kind),
     details: supervisor.connection?.describe() ?? {},
     waiting: queue.size,
     oldestWaitingAt: queue.oldestAt,

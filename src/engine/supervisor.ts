@@ -83,12 +83,8 @@ export class Supervisor {
     return this.#link;
   }
 
-  get target(): string {
-    return this.#connector.target;
-  }
-
-  get transport(): "stdio" | "http" {
-    return this.#connector.kind;
+  get connector(): Connector {
+    return this.#connector;
   }
 
   /** The channel over which calls may go now. */
@@ -151,7 +147,11 @@ export class Supervisor {
     const before = this.#link;
     const { world } = this.#context;
     const now = world.now();
-    this.#link = step(before, event, { now, random: world.random(), transport: this.transport });
+    this.#link = step(before, event, {
+      now,
+      random: world.random(),
+      transport: this.#connector.kind,
+    });
     if (this.#link === before) return;
     if (this.#link.state !== before.state) this.#logState(before);
     this.#hooks.onLink(this.#link);
@@ -177,7 +177,7 @@ export class Supervisor {
     this.#stopTimer = undefined;
     const { state } = this.#link;
     if (state !== "idle" && !isAway(state)) return;
-    const at = nextDialAt(this.#link, this.#hooks.hasCaller(), this.transport);
+    const at = nextDialAt(this.#link, this.#hooks.hasCaller(), this.#connector.kind);
     if (at === undefined) return;
     const delay = Math.max(0, at - this.#context.world.now());
     this.#stopTimer = this.#context.world.timer(delay, () => {
