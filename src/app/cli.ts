@@ -23,9 +23,10 @@ function write(stream: NodeJS.WriteStream, text: string): void {
   stream.write(text);
 }
 
+const world = realWorld();
 const code = await runCommandLine(process.argv.slice(2), {
   around: realSurroundings(),
-  world: realWorld(),
+  world,
   isTerminal: process.stdout.isTTY,
   out: (text) => {
     write(process.stdout, text);
@@ -40,6 +41,11 @@ const code = await runCommandLine(process.argv.slice(2), {
     // the process alive. The other commands end by themselves when their output is written.
     process.exit(ended);
   },
-  journals: async () => (await import("./journals.ts")).journalReader,
+  journals: async (stateFolder) => {
+    const { journalReader } = await import("./journals.ts");
+    return journalReader(stateFolder, world, (level, message) => {
+      if (level === "warn" || level === "error") write(process.stderr, `holdfast: ${message}\n`);
+    });
+  },
 });
 process.exitCode = code;

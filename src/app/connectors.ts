@@ -1,6 +1,7 @@
 /** Makes the connector for what a run wraps. */
 import type { World } from "../base/world.ts";
 import type { Connector, Log } from "../ports.ts";
+import type { HttpConnectorOptions } from "../upstream/http.ts";
 import { stdioConnector } from "../upstream/stdio.ts";
 import type { ChildRecord } from "../upstream/stdio.ts";
 import type { RunPlan } from "./options.ts";
@@ -39,10 +40,7 @@ export function newConnector(plan: RunPlan, parts: ConnectorParts): Connector {
 }
 
 /** The HTTP upstream is loaded only where it is used: start-up time is a promise. */
-function lazyHttp(
-  options: Parameters<typeof import("../upstream/http.ts").httpConnector>[0],
-  target: string,
-): Connector {
+function lazyHttp(options: HttpConnectorOptions, target: string): Connector {
   let connector: Connector | undefined;
   return {
     kind: "http",

@@ -16,6 +16,7 @@ export function engineSettings(plan: RunPlan): Settings {
     upstreamName: plan.name,
     transport: plan.target.kind,
     holdMs: s.holdMs,
+    isHoldChosen: plan.given.has("holdMs"),
     progressEveryMs: s.progressEveryMs,
     defer: s.defer,
     deferTtlMs: s.deferTtlMs,
@@ -28,6 +29,7 @@ export function engineSettings(plan: RunPlan): Settings {
     concurrency: s.concurrency,
     backlogWindow: s.backlogWindow,
     drainMs: s.drainTimeoutMs,
+    retention: { resultsMs: s.retentionMs, recordsMs: s.metadataRetentionMs },
     limits: {
       callsPerSession: s.sessionMaxCalls,
       bytesPerSession: s.sessionMaxBytes,

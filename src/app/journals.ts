@@ -1,29 +1,71 @@
-/** What the commands need of journals whose proxy does not run, over the store. */
-import { basename, dirname, resolve } from "node:path";
-import { realWorld } from "../base/world.ts";
+/** Journals on disk for the commands: the store's reader, with owners told alive from dead. */
+import { RefusedError } from "../base/errors.ts";
+import type { World } from "../base/world.ts";
+import type { Log } from "../ports.ts";
+import type { ReadJournal } from "../store/reader.ts";
+import { openForCommand, readCall, readCalls, readJournals } from "../store/reader.ts";
 import { isObject } from "../wire/message.ts";
-import { openForCommand, readCalls, readJournals } from "../store/reader.ts";
 import type { JournalReader, JournalSummary } from "./commands/journal-reader.ts";
+import { connectControl, NobodyThere } from "./control-client.ts";
 
-/** The name that the last owner kept; undefined for a journal that never had one. */
-function ownerName(text: string | undefined): string | undefined {
-  const value: unknown = text === undefined ? undefined : JSON.parse(text);
-  return isObject(value) && typeof value["name"] === "string" ? value["name"] : undefined;
+/** What a proxy keeps of itself under the fact `owner`. */
+export interface Owner {
+  readonly pid: number;
+  readonly control: string;
+  readonly name: string;
 }
 
-export const journalReader: JournalReader = {
-  async list(stateFolder) {
-    const journals = await readJournals(stateFolder);
-    return journals.map(({ path, facts, counts, upstreamDigest16 }): JournalSummary => {
-      return { path, upstream: ownerName(facts.get("owner")) ?? upstreamDigest16, counts };
-    });
-  },
-  calls: (path, filter) => readCalls(path, filter),
-  open(path) {
-    // `<state folder>/journals/<digest>/<n>.db`, as the listing gave it.
-    const upstreamDigest16 = basename(dirname(path));
-    const stateFolder = resolve(dirname(path), "..", "..");
-    const number = Number.parseInt(basename(path), 10);
-    return openForCommand(realWorld(), () => undefined, stateFolder, { upstreamDigest16, number });
-  },
-};
+/** Undefined for a fact that is missing or of another shape: then nobody is known to have it. */
+export function readOwner(fact: string | undefined): Owner | undefined {
+  let value: unknown;
+  try {
+    value = JSON.parse(fact ?? "null");
+  } catch {
+    return undefined;
+  }
+  if (!isObject(value)) return undefined;
+  const { pid, control, name } = value;
+  return typeof pid === "number" && typeof control === "string" && typeof name === "string"
+    ? { pid, control, name }
+    : undefined;
+}
+
+/**
+ * Asked over its control socket: its lock must not be tried, and its number may be another
+ * process's by now. A frozen proxy still has a socket that connects.
+ */
+async function isAlive(owner: Owner, world: World): Promise<boolean> {
+  try {
+    (await connectControl(owner.control, world)).close();
+    return true;
+  } catch (error) {
+    return !(error instanceof NobodyThere);
+  }
+}
+
+async function summary(journal: ReadJournal, world: World): Promise<JournalSummary> {
+  const owner = readOwner(journal.facts.get("owner"));
+  return {
+    path: journal.path,
+    upstream: owner?.name ?? journal.upstreamDigest16,
+    ownerPid: owner !== undefined && (await isAlive(owner, world)) ? owner.pid : undefined,
+    counts: journal.counts,
+    isAbandoned: journal.isAbandoned,
+    damaged: journal.damaged.length,
+    problem: journal.problem,
+  };
+}
+
+export function journalReader(stateFolder: string, world: World, log: Log): JournalReader {
+  return {
+    list: async () =>
+      Promise.all((await readJournals(stateFolder)).map((journal) => summary(journal, world))),
+    calls: (path, filter) => readCalls(path, filter),
+    find: (path, id) => readCall(path, id),
+    open: async (path) => {
+      const journal = (await readJournals(stateFolder)).find((one) => one.path === path);
+      if (journal === undefined) throw new RefusedError(`${path} is not there any more`);
+      return openForCommand(world, log, stateFolder, journal);
+    },
+  };
+}

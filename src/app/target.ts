@@ -41,8 +41,10 @@ export function nameOf(target: Target): string {
     );
   }
   if (!RUNNERS.test(command)) return nameOfPath(target.command);
-  const word = target.args.find((arg) => !arg.startsWith("-") && !RUNNER_WORDS.has(arg));
-  return word === undefined ? plainName(command) : nameOfPath(word);
+  const at = target.args.findIndex((arg) => !arg.startsWith("-") && !RUNNER_WORDS.has(arg));
+  const word = target.args[at];
+  const isProgramText = /^(-e|-c|-p|--eval|--print)$/.test(target.args[at - 1] ?? "");
+  return word === undefined || isProgramText ? plainName(command) : nameOfPath(word);
 }
 
 /** The inherited environment for a child: without our own variables. */

@@ -108,7 +108,9 @@ export function holdMs(settings: Settings, clientName: string, tool: string | un
   const configured = settings.clients[clientName];
   if (configured !== undefined) return configured;
   const patience = patienceMs(clientName);
-  return patience === undefined ? settings.holdMs : Math.min(settings.holdMs, patience - 1_000);
+  return patience === undefined || settings.isHoldChosen
+    ? settings.holdMs
+    : Math.min(settings.holdMs, patience - 1_000);
 }
 
 /** How long `initialize` may wait for an upstream of which nothing is known, ms. */

@@ -27,6 +27,8 @@ export interface Settings {
   readonly transport: "stdio" | "http";
   /** How long a caller waits for an upstream that is away, ms. */
   readonly holdMs: number;
+  /** Somebody chose the hold: then it holds for clients known to be impatient, too. */
+  readonly isHoldChosen: boolean;
   readonly progressEveryMs: number;
   readonly defer: DeferMode;
   /** How long a deferred call stays queued, ms. */
@@ -46,6 +48,8 @@ export interface Settings {
   readonly backlogWindow: number;
   /** How long an orderly end waits for calls in flight, ms. */
   readonly drainMs: number;
+  /** How long results, and records of ended calls, are kept, ms. */
+  readonly retention: { readonly resultsMs: number; readonly recordsMs: number };
   readonly limits: Limits;
   readonly tools: Readonly<Record<string, ToolSettings>>;
   /** The hold of one client, ms, by the name it gives itself. */

@@ -4,7 +4,8 @@
  * N1. The safety class is pinned here, from the tools that the client knows, and never changes.
  * N2. A call that is refused has no row, and its refusal says `executed: "no"` and which bound it was.
  */
-import { canonical } from "../core/canonical.ts";
+import { canonical, canonicalText } from "../core/canonical.ts";
+import { memberOf } from "../wire/json-span.ts";
 import type { CallRow, Safety } from "../core/call.ts";
 import type { Method } from "../wire/methods.ts";
 import { isObject, progressTokenSpan, type RequestMessage } from "../wire/message.ts";
@@ -145,13 +146,13 @@ export class Admission {
     const facts = this.#line.cataloguer.tool(tool);
     const safety = isTool ? toolSafety(settings, tool, facts) : method.safety;
     const hasPrint = isTool && safety !== "read" && settings.shield !== "off";
-    const print = () =>
-      canonical([
-        identity.upstream,
-        identity.credentials,
-        tool ?? "",
-        request.params?.["arguments"] ?? {},
-      ]);
+    const print = () => {
+      // From the text, not the parsed value: 64-bit ids must not be rounded into one another.
+      const args = memberOf(request.text, "params", "arguments");
+      const argsText = args === undefined ? "{}" : request.text.slice(args.start, args.end);
+      const scope = canonical([identity.upstream, identity.credentials, tool ?? ""]);
+      return `${scope} ${canonicalText(argsText)}`;
+    };
     return {
       id: world.newId("c"),
       seq: 0,

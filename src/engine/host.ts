@@ -7,12 +7,9 @@
  * H3. What can't be read is answered with what was wrong; the connection goes on.
  */
 import { RPC } from "../base/errors.ts";
-import { shownHandshake } from "../core/catalogue.ts";
-import { handshakeWaitMs } from "../core/offline.ts";
 import { clientFacts, type ClientFacts, type SessionRow } from "../core/session.ts";
 import type { SessionStatus } from "../core/status.ts";
 import type { ClientHandler, ClientLink, Inbound } from "../ports.ts";
-import type { ClientIntent } from "../wire/dialect/dialect.ts";
 import {
   formatError,
   formatResult,
@@ -22,15 +19,14 @@ import {
   type ReplyMessage,
   type RequestMessage,
 } from "../wire/message.ts";
-import { LISTS, methodOf } from "../wire/methods.ts";
-import type { ListKind } from "../wire/methods.ts";
 import { revisionOf } from "../wire/revisions.ts";
-import { type Accepted, Admission } from "./admission.ts";
 import type { ControlTool } from "./control-tool.ts";
 import type { EngineContext } from "./context.ts";
 import type { Delivery } from "./delivery.ts";
+import { Greeter } from "./greeter.ts";
 import type { Line } from "./line.ts";
 import type { Registry } from "./registry.ts";
+import { Requests } from "./requests.ts";
 
 export interface HostHooks {
   readonly registry: Registry;
@@ -41,12 +37,9 @@ export interface HostHooks {
   onLeft(host: Host, cause: string): void;
 }
 
-/** How long a list of a serving upstream is waited for before the catalogue's is given. */
-const LIST_PATIENCE_MS = 2_000;
-
 interface Served {
   readonly line: Line;
-  readonly admission: Admission;
+  readonly requests: Requests;
   readonly facts: ClientFacts;
 }
 
@@ -55,16 +48,16 @@ export class Host implements ClientHandler {
   readonly #link: ClientLink;
   readonly #hooks: HostHooks;
   #served: Served | undefined;
-  /** The `initialize` that is not answered yet. */
-  #pendingHandshake: { readonly idText: string; readonly stopTimer: () => void } | undefined;
-  #protocolVersion = "";
+  readonly #greeter: Greeter;
   #hasLeft = false;
-  readonly #open = new Map<string, Accepted>();
 
   constructor(context: EngineContext, link: ClientLink, hooks: HostHooks) {
     this.#context = context;
     this.#link = link;
     this.#hooks = hooks;
+    this.#greeter = new Greeter(context, (text) => {
+      this.send(text);
+    });
   }
 
   get line(): Line | undefined {
@@ -72,7 +65,7 @@ export class Host implements ClientHandler {
   }
 
   get isWaitingForHandshake(): boolean {
-    return this.#pendingHandshake !== undefined;
+    return this.#greeter.isWaiting;
   }
 
   send(text: string): void {
@@ -86,7 +79,7 @@ export class Host implements ClientHandler {
     return {
       id: session.id,
       client: `${served.facts.name} ${served.facts.version}`.trim(),
-      protocolVersion: this.#protocolVersion,
+      protocolVersion: this.#greeter.protocolVersion,
       isAttached: !this.#hasLeft,
       createdAt: session.createdAt,
       upstream: served.line.status(),
@@ -128,12 +121,10 @@ export class Host implements ClientHandler {
   left(cause: string): void {
     if (this.#hasLeft) return;
     this.#hasLeft = true;
-    this.#pendingHandshake?.stopTimer();
-    this.#pendingHandshake = undefined;
+    this.#greeter.stop();
     const line = this.#served?.line;
     line?.relay.onClientLeft(line.supervisor.serving);
-    for (const accepted of this.#open.values()) this.#detach(accepted);
-    this.#open.clear();
+    this.#served?.requests.detachAll();
     this.#hooks.onLeft(this, cause);
   }
 
@@ -159,10 +150,10 @@ export class Host implements ClientHandler {
         this.#onHandshakeRequest(request, intent.params);
         return;
       case "list":
-        this.#onList(request, intent.list, intent.isFirstPage);
+        this.#requireSession(request)?.requests.list(request, intent.list, intent.isFirstPage);
         return;
       case "call":
-        this.#onCall(request, intent);
+        this.#requireSession(request)?.requests.call(request, intent.tool);
         return;
       case "ready":
       case "cancel":
@@ -175,86 +166,6 @@ export class Host implements ClientHandler {
           }),
         );
     }
-  }
-
-  #onCall(request: RequestMessage, intent: Extract<ClientIntent, { kind: "call" }>): void {
-    const served = this.#requireSession(request);
-    if (served === undefined) return;
-    const { controlTool } = this.#hooks;
-    if (controlTool !== undefined && intent.tool === controlTool.name) {
-      controlTool
-        .call(request, (text) => {
-          this.send(text);
-        })
-        .catch(this.#context.fatal);
-      return;
-    }
-    if (intent.method.role === "state") {
-      const state = this.#context.dialect.readState(request);
-      if (state !== undefined) served.line.remember(state);
-    }
-    this.#accept(served, request, intent.tool);
-  }
-
-  #onList(request: RequestMessage, list: ListKind, isFirstPage: boolean): void {
-    const served = this.#requireSession(request);
-    if (served === undefined) return;
-    const known = served.line.cataloguer.list(list);
-    if (known === undefined || !isFirstPage) {
-      this.#accept(served, request, undefined, list);
-      return;
-    }
-    if (served.line.supervisor.serving === undefined) {
-      this.#answerFromCatalogue(served, request.idText, list, known);
-      return;
-    }
-    const accepted = this.#accept(served, request, undefined, list);
-    this.#context.world.timer(LIST_PATIENCE_MS, () => {
-      if (this.#open.get(request.idText) !== accepted) return;
-      this.#open.delete(request.idText);
-      this.#detach(accepted);
-      this.#answerFromCatalogue(served, request.idText, list, known);
-    });
-  }
-
-  #answerFromCatalogue(
-    served: Served,
-    idText: string,
-    list: ListKind,
-    items: readonly unknown[],
-  ): void {
-    const own = list === "tools" ? (this.#hooks.controlTool?.definition ?? []) : [];
-    const seenAt = served.line.cataloguer.seenAt ?? this.#context.world.now();
-    this.send(
-      formatResult(idText, {
-        [LISTS[list].member]: [...items, ...own],
-        _meta: { "holdfast/catalogue": { asOf: new Date(seenAt).toISOString() } },
-      }),
-    );
-  }
-
-  #accept(
-    served: Served,
-    request: RequestMessage,
-    tool: string | undefined,
-    list?: ListKind,
-  ): Accepted {
-    const { idText } = request;
-    const isToolList = list === "tools" && this.#hooks.controlTool !== undefined;
-    const accepted = served.admission.accept(request, methodOf(request.method), tool, {
-      clientName: served.facts.name,
-      canResume: this.#link.canResume,
-      answer: (text) => {
-        // A client that reuses an id while it is open gets both answers; the newer one owns the entry.
-        if (this.#open.get(idText) === accepted) this.#open.delete(idText);
-        this.send(isToolList ? (this.#hooks.controlTool?.addTo(text) ?? text) : text);
-      },
-      notify: (text) => {
-        this.send(text);
-      },
-    });
-    this.#open.set(idText, accepted);
-    return accepted;
   }
 
   #requireSession(request: RequestMessage): Served | undefined {
@@ -271,24 +182,20 @@ export class Host implements ClientHandler {
     const facts = clientFacts(params);
     const session = this.#newSession(params);
     const line = this.#hooks.newLine(session, this, facts.name);
-    const admission = new Admission(
-      this.#context,
-      this.#hooks.registry,
-      this.#hooks.delivery,
+    const requests = new Requests(this.#context, {
       line,
-    );
-    this.#served = { line, admission, facts };
+      facts,
+      canResume: this.#link.canResume,
+      registry: this.#hooks.registry,
+      delivery: this.#hooks.delivery,
+      controlTool: this.#hooks.controlTool,
+      send: (text) => {
+        this.send(text);
+      },
+    });
+    this.#served = { line, requests, facts };
     line.save();
-    const known = line.cataloguer.handshake;
-    if (known === undefined) {
-      const wait = handshakeWaitMs(this.#context.settings, facts.name);
-      const stopTimer = this.#context.world.timer(wait, () => {
-        this.#answerHandshakeAnyway();
-      });
-      this.#pendingHandshake = { idText: request.idText, stopTimer };
-    } else {
-      this.#answerHandshake(request.idText, known);
-    }
+    this.#greeter.greet(request.idText, facts, line.cataloguer);
   }
 
   #newSession(params: JsonObject): SessionRow {
@@ -312,8 +219,7 @@ export class Host implements ClientHandler {
     const before = this.#served;
     if (before === undefined) return;
     this.#served = undefined;
-    for (const accepted of this.#open.values()) this.#detach(accepted);
-    this.#open.clear();
+    before.requests.detachAll();
     const { line } = before;
     line.relay.onClientLeft(line.supervisor.serving);
     line.dispatcher
@@ -324,40 +230,7 @@ export class Host implements ClientHandler {
 
   /** The upstream answered the handshake. */
   onHandshake(reply: ReplyMessage): void {
-    const pending = this.#pendingHandshake;
-    if (pending === undefined) return;
-    if (reply.error !== undefined) {
-      this.#pendingHandshake = undefined;
-      pending.stopTimer();
-      this.send(formatError(pending.idText, reply.error));
-      return;
-    }
-    this.#answerHandshake(pending.idText, reply.result as JsonObject);
-  }
-
-  /** The wait is over: what another client was told, else what any server may offer. */
-  #answerHandshakeAnyway(): void {
-    const pending = this.#pendingHandshake;
-    const served = this.#served;
-    if (pending === undefined || served === undefined) return;
-    const nearest = served.line.cataloguer.takeNearest();
-    this.#answerHandshake(pending.idText, nearest ?? this.#blankHandshake(served.facts));
-  }
-
-  #blankHandshake(facts: ClientFacts): JsonObject {
-    return {
-      protocolVersion: facts.protocolVersion,
-      capabilities: { tools: {}, prompts: {}, resources: {}, logging: {} },
-      serverInfo: { name: this.#context.settings.upstreamName, version: "unknown" },
-    };
-  }
-
-  #answerHandshake(idText: string, result: JsonObject): void {
-    this.#pendingHandshake?.stopTimer();
-    this.#pendingHandshake = undefined;
-    const version = result["protocolVersion"];
-    this.#protocolVersion = typeof version === "string" ? version : "";
-    this.send(formatResult(idText, shownHandshake(result)));
+    this.#greeter.onUpstream(reply);
   }
 
   // ── Notifications ─────────────────────────────────────────────────────────────────────────────
@@ -371,7 +244,9 @@ export class Host implements ClientHandler {
         line.relay.clientReady();
         return;
       case "cancel":
-        this.#cancel(intent.idText, intent.reason);
+        if (intent.idText !== undefined) {
+          this.#served?.requests.cancel(intent.idText, intent.reason);
+        }
         return;
       case "roots_changed":
         line.notify(message.text, true);
@@ -381,34 +256,10 @@ export class Host implements ClientHandler {
     }
   }
 
-  #cancel(idText: string | undefined, reason: string): void {
-    const accepted = idText === undefined ? undefined : this.#open.get(idText);
-    if (idText === undefined || accepted === undefined) return;
-    this.#open.delete(idText);
-    this.#detach(
-      accepted,
-      reason === "" ? "cancelled by its caller" : `cancelled by its caller: ${reason}`,
-    );
-  }
-
-  /** Its caller no longer waits; with a `cause` the call itself is withdrawn, unless others need it. */
-  #detach(accepted: Accepted, cause?: string): void {
-    accepted.isGivenUp = true;
-    const { call, waiter } = accepted;
-    if (call === undefined) return;
-    const line = this.#served?.line;
-    line?.keeper.releaseWaiter(waiter);
-    call.waiters.delete(waiter);
-    this.#hooks.delivery.nobodyWaits(call);
-    if (cause === undefined || call.waiters.size > 0 || call.row.acknowledgedAt !== undefined)
-      return;
-    line?.dispatcher.cancel(call, cause).catch(this.#context.fatal);
-  }
-
   // ── What can't be read ────────────────────────────────────────────────────────────────────────
 
   #onBatch(texts: readonly string[]): void {
-    if (!revisionOf(this.#protocolVersion).hasBatches || this.#served === undefined) {
+    if (!revisionOf(this.#greeter.protocolVersion).hasBatches || this.#served === undefined) {
       const message = "Not executed: batches exist only in protocol version 2025-03-26";
       this.send(formatError(undefined, { code: RPC.invalidRequest, message }));
       return;

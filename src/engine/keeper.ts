@@ -84,7 +84,7 @@ export class Keeper {
       upstreamName: settings.upstreamName,
       link: supervisor.link,
       now: world.now(),
-      nextAttemptAt: nextDialAt(supervisor.link, true, supervisor.transport),
+      nextAttemptAt: nextDialAt(supervisor.link, true, supervisor.connector.kind),
       ...(call.phase === "queued" ? { queuePosition: this.#hooks.position(call) } : {}),
     };
   }
@@ -122,7 +122,7 @@ export class Keeper {
       upstream: {
         state: supervisor.link.state,
         since: supervisor.link.since,
-        nextAttemptAt: nextDialAt(supervisor.link, true, supervisor.transport),
+        nextAttemptAt: nextDialAt(supervisor.link, true, supervisor.connector.kind),
       },
     };
   }

@@ -7,12 +7,12 @@ import type { UpstreamStatus } from "../core/status.ts";
 import type { Failure } from "../core/failure.ts";
 import type { JsonObject, Message, ReplyMessage } from "../wire/message.ts";
 import type { StateChange } from "../wire/dialect/dialect.ts";
-import { nextDialAt } from "../core/connection.ts";
 import { Cataloguer } from "./cataloguer.ts";
 import type { Channel } from "./channel.ts";
 import type { EngineContext } from "./context.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Keeper } from "./keeper.ts";
+import { lineStatus } from "./line-status.ts";
 import type { LiveCall, Waiter } from "./live-call.ts";
 import { Queue } from "./queue.ts";
 import { Relay } from "./relay.ts";
@@ -177,28 +177,7 @@ export class Line {
   }
 
   status(): UpstreamStatus {
-    const { link } = this.supervisor;
-    const { settings, tally } = this.#context;
-    return {
-      name: settings.upstreamName,
-      target: this.supervisor.target,
-      transport: this.supervisor.transport,
-      state: link.state,
-      since: link.since,
-      lastReplyAt: this.supervisor.lastReplyAt,
-      restarts: Math.max(0, this.#connections - 1),
-      breaker: link.breaker.state,
-      lastFailure:
-        link.failure === undefined || link.failedAt === undefined
-          ? undefined
-          : { kind: link.failure.kind, message: link.failure.message, at: link.failedAt },
-      nextAttemptAt: nextDialAt(link, this.queue.size > 0, this.supervisor.transport),
-      details: this.supervisor.connection?.describe() ?? {},
-      waiting: this.queue.size,
-      oldestWaitingAt: this.queue.oldestAt,
-      inFlight: this.dispatcher.inFlight,
-      latencyMs: tally.latencyMs,
-    };
+    return lineStatus(this.#context, this, this.#connections);
   }
 
   #newReplayer(): Replayer {

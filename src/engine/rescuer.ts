@@ -76,7 +76,7 @@ export class Rescuer {
       this.#hooks.registry.addJournal(leftover.journal);
       if (leftover.isCaretaken) this.#caretaken.set(leftover.journal, undefined);
       for (const row of leftover.recovery.undelivered) this.#remember(row);
-      for (const row of leftover.recovery.live) await this.#takeRow(leftover, row);
+      await this.#takeRows(leftover);
     }
     this.#letGo();
     if (this.#groups.length === 0) return;
@@ -111,23 +111,39 @@ export class Rescuer {
     }
   }
 
-  async #takeRow(leftover: Leftover, row: CallRow): Promise<void> {
+  /** All rows are judged before any is waited for, so that the journal commits them together. */
+  async #takeRows(leftover: Leftover): Promise<void> {
+    const { journal, recovery } = leftover;
+    const judged = recovery.live.map((row) =>
+      row.state === "in_doubt" ? this.#judge(journal, row) : Promise.resolve(row),
+    );
+    const sessions = new Map<string, SessionRow | undefined>();
+    for (const { sessionId } of recovery.live) {
+      if (sessions.has(sessionId)) continue;
+      sessions.set(sessionId, await journal.findSession(sessionId));
+    }
+    for (const row of await Promise.all(judged)) {
+      if (row !== undefined) this.#takeRow(leftover, row, sessions.get(row.sessionId));
+    }
+  }
+
+  #takeRow(leftover: Leftover, row: CallRow, session: SessionRow | undefined): void {
     const { journal } = leftover;
-    const live = row.state === "in_doubt" ? await this.#judge(journal, row) : row;
-    if (live === undefined) return;
-    const session = await journal.findSession(live.sessionId);
-    const request = parseMessage(live.request);
-    if (this.#mustHold(leftover, live) || session === undefined || request.kind !== "request") {
-      this.#hold(journal, live);
+    const request = parseMessage(row.request);
+    if (this.#mustHold(leftover, row) || session === undefined || request.kind !== "request") {
+      this.#hold(journal, row);
       return;
     }
-    const call = newLiveCall(live, this.#hooks.registry.nextOrder(), journal, request);
+    const call = newLiveCall(row, this.#hooks.registry.nextOrder(), journal, request);
     call.isJournalled = true;
-    this.#context.bounds.count(live.sessionId, call.bytes);
-    const variant = handshakeVariant(JSON.parse(session.handshake) as JsonObject);
+    this.#context.bounds.count(row.sessionId, call.bytes);
     const group = this.#groups.find((g) => g.session.id === session.id);
-    if (group === undefined) this.#groups.push({ session, variant, calls: [call] });
-    else group.calls.push(call);
+    if (group !== undefined) {
+      group.calls.push(call);
+      return;
+    }
+    const variant = handshakeVariant(JSON.parse(session.handshake) as JsonObject);
+    this.#groups.push({ session, variant, calls: [call] });
   }
 
   #mustHold(leftover: Leftover, row: CallRow): boolean {

@@ -10,6 +10,7 @@ import { type Failure, failure } from "../core/failure.ts";
 import {
   freshLink,
   isAway,
+  isReplyNews,
   type Link,
   type LinkEvent,
   nextDialAt,
@@ -82,12 +83,8 @@ export class Supervisor {
     return this.#link;
   }
 
-  get target(): string {
-    return this.#connector.target;
-  }
-
-  get transport(): "stdio" | "http" {
-    return this.#connector.kind;
+  get connector(): Connector {
+    return this.#connector;
   }
 
   /** The channel over which calls may go now. */
@@ -148,21 +145,25 @@ export class Supervisor {
 
   #apply(event: LinkEvent): void {
     const before = this.#link;
-    const { world, log } = this.#context;
+    const { world } = this.#context;
     const now = world.now();
-    this.#link = step(before, event, { now, random: world.random(), transport: this.transport });
+    this.#link = step(before, event, {
+      now,
+      random: world.random(),
+      transport: this.#connector.kind,
+    });
     if (this.#link === before) return;
-    if (this.#link.state !== before.state) this.#logState(log, before);
+    if (this.#link.state !== before.state) this.#logState(before);
     this.#hooks.onLink(this.#link);
     this.#plan();
   }
 
-  #logState(log: EngineContext["log"], before: Link): void {
+  #logState(before: Link): void {
     const link = this.#link;
     const upstream = this.#context.settings.upstreamName;
     const cause = link.failure === before.failure ? undefined : link.failure?.message;
     const level = isAway(link.state) ? (link.failures > 3 ? "error" : "warn") : "info";
-    log(level, `upstream is ${link.state}`, {
+    this.#context.log(level, `upstream is ${link.state}`, {
       upstream,
       was: before.state,
       cause,
@@ -176,7 +177,7 @@ export class Supervisor {
     this.#stopTimer = undefined;
     const { state } = this.#link;
     if (state !== "idle" && !isAway(state)) return;
-    const at = nextDialAt(this.#link, this.#hooks.hasCaller(), this.transport);
+    const at = nextDialAt(this.#link, this.#hooks.hasCaller(), this.#connector.kind);
     if (at === undefined) return;
     const delay = Math.max(0, at - this.#context.world.now());
     this.#stopTimer = this.#context.world.timer(delay, () => {
@@ -242,7 +243,7 @@ export class Supervisor {
         this.#liveness.sawLife();
         if (message.kind === "reply") {
           this.lastReplyAt = this.#context.world.now();
-          if (needsReplyStep(this.#link, this.lastReplyAt)) this.#apply({ kind: "reply" });
+          if (isReplyNews(this.#link, this.lastReplyAt)) this.#apply({ kind: "reply" });
           if (channel.answered(message)) return;
         }
         this.#hooks.onMessage(message, relatedId, channel);
@@ -299,12 +300,4 @@ export class Supervisor {
         });
       });
   }
-}
-
-/** A reply changes the link only where there is something to forget; spares the hot path. */
-function needsReplyStep(link: Link, now: number): boolean {
-  const hasCount = link.breaker.state !== "closed" || link.breaker.failures > 0;
-  return (
-    hasCount || ((link.failures > 0 || link.failure !== undefined) && now - link.since >= 30_000)
-  );
 }

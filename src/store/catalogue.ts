@@ -38,10 +38,13 @@ export function openCatalogueStore(options: CatalogueOptions): CatalogueStore {
       const temporary = `${path}.${world.newId("tmp")}`;
       try {
         mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-        writeFileSync(temporary, JSON.stringify(catalogue), { mode: 0o600, flag: "wx" });
-        renameSync(temporary, path);
+        try {
+          writeFileSync(temporary, JSON.stringify(catalogue), { mode: 0o600, flag: "wx" });
+          renameSync(temporary, path);
+        } finally {
+          rmSync(temporary, { force: true });
+        }
       } catch (error) {
-        rmSync(temporary, { force: true });
         log("warn", `catalogue ${path} could not be written: ${errorText(error)}`);
       }
     },

@@ -37,6 +37,7 @@ describe("the name of a server", () => {
     ["/usr/local/bin/my-mcp", "my"],
     ["C:\\tools\\search.exe", "search"],
     ["npx", "npx"],
+    ["node -e console.log(1)", "node"],
   ])("%s → %s", (line, name) => {
     expect(nameOf(stdio(line.split(" ")))).toBe(name);
   });

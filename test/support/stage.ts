@@ -29,6 +29,7 @@ export const SETTINGS: Settings = {
   upstreamName: "files",
   transport: "stdio",
   holdMs: 45_000,
+  isHoldChosen: false,
   progressEveryMs: 10_000,
   defer: "harmless",
   deferTtlMs: 3_600_000,
@@ -41,6 +42,7 @@ export const SETTINGS: Settings = {
   concurrency: undefined,
   backlogWindow: 8,
   drainMs: 10_000,
+  retention: { resultsMs: 86_400_000, recordsMs: 1_209_600_000 },
   limits: {
     callsPerSession: 1_000,
     bytesPerSession: 64 << 20,

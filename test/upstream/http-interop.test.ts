@@ -193,8 +193,12 @@ async function sdkServer(): Promise<SdkServer> {
   let release: () => void = () => undefined;
   const released = new Promise<void>((resolve) => (release = resolve));
   const mcp = new McpServer({ name: "slow", version: "1" });
-  mcp.registerTool("slow", { description: "ends when released" }, async () => {
+  mcp.registerTool("slow", { description: "ends when released" }, async (extra) => {
     runs += 1;
+    await extra.sendNotification({
+      method: "notifications/progress",
+      params: { progressToken: "t", progress: 1 },
+    });
     await released;
     return { content: [{ type: "text", text: "released" }] };
   });
@@ -223,7 +227,8 @@ describe("an SDK server with an event store", () => {
     const server = await sdkServer();
     const { connection, recorder } = await session(server.url);
     connection.send(request("1-2", "tools/call", { name: "slow" }), asUnsafe("1-2"));
-    await until("the tool to run", () => server.runs() === 1);
+    // Only now is it certain that the event id of this stream has arrived.
+    await until("the tool to tell", () => recorder.notifications().length === 1);
     server.sockets.at(-1)?.resetAndDestroy();
     await until("the stream to be gone", () => server.sockets.at(-1)?.destroyed);
     server.release();

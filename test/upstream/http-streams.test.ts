@@ -139,6 +139,25 @@ describe("a broken answer", () => {
     expect(recorder.downs()).toEqual([]);
   });
 
+  it("whose resumed stream stays open with nothing in it is asked for once more", async () => {
+    const server = await serve(primedThenCut("A-0", 5));
+    server.onGet = (seen) => {
+      if (seen.headers["last-event-id"] === undefined) seen.res.writeHead(405).end();
+      else if (resumptions(server).length === 1) sse(seen, ": attached to nothing\n\n");
+      else sse(seen, event(result("1-2", 1), "A-1"));
+    };
+    const real = realWorld();
+    const world: World = {
+      ...real,
+      timer: (ms, fire) => real.timer(ms === 15_000 ? 50 : ms, fire),
+    };
+    const { connection, recorder } = await session(connectorTo(server.url, { world }));
+    connection.send(request("1-2"), asUnsafe("1-2"));
+    await recorder.reply("1-2");
+    expect(resumptions(server)).toHaveLength(2);
+    expect(recorder.outcomes("1-2")).toEqual([]);
+  });
+
   it("drops replies of other streams that the server replays", async () => {
     const server = await serve((seen) => {
       if (seen.rpc?.id === "1-2") json(seen, result("1-2", "first"));

@@ -1,5 +1,6 @@
 import { afterEach, describe, expect, it } from "vitest";
 import { createServer as createTcpServer, type AddressInfo, type Server } from "node:net";
+import { realWorld, type World } from "../../src/base/world.ts";
 import type { Connection } from "../../src/ports.ts";
 import type { HttpConnectorOptions } from "../../src/upstream/http.ts";
 import {
@@ -515,10 +516,30 @@ describe("the network", () => {
         json(seen, result(seen.rpc?.id, {}));
       };
     });
-    const { connection, recorder } = await session(server, { connectTimeoutMs: 100 });
+    // Nothing that could end the wait may be armed while the answer is outstanding.
+    const real = realWorld();
+    const armed = new Set<number>();
+    let count = 0;
+    const world: World = {
+      ...real,
+      timer: (delayMs, fire) => {
+        const n = count++;
+        armed.add(n);
+        const cancel = real.timer(delayMs, () => {
+          armed.delete(n);
+          fire();
+        });
+        return () => {
+          armed.delete(n);
+          cancel();
+        };
+      },
+    };
+    const { connection, recorder } = await session(server, { world });
     connection.send(request("1-2"), asUnsafe("1-2"));
     const reply = await until("the call", () => answer);
-    await new Promise((resolve) => setTimeout(resolve, 300));
+    await until("the own stream's refusal", () => server.gets().length === 1);
+    await until("all timers to be gone", () => armed.size === 0);
     expect(recorder.outcomes("1-2")).toEqual([]);
     reply();
     await recorder.reply("1-2");

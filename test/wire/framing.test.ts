@@ -1,13 +1,8 @@
 /** Invariants F1 (oversize), F2 (bounded memory), F3 (UTF-8), and: chunk borders mean nothing. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import {
-  idOfOversize,
-  LineFramer,
-  SseFramer,
-  type Frame,
-  type SseFrame,
-} from "../../src/wire/framing.ts";
+import { idOfOversize, LineFramer, type Frame } from "../../src/wire/framing.ts";
+import { SseFramer, type SseFrame } from "../../src/wire/sse.ts";
 
 const encoder = new TextEncoder();
 const bytes = (text: string) => encoder.encode(text);

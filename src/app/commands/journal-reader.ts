@@ -7,15 +7,25 @@ export interface JournalSummary {
   readonly path: string;
   /** Name of the upstream, or its digest where no name was kept. */
   readonly upstream: string;
+  /** The process that has it now; undefined if none has. */
+  readonly ownerPid: number | undefined;
   /** Rows by state; states without rows may be absent. */
   readonly counts: Readonly<Record<string, number>>;
+  /** Its calls wait for a person: its process gave it up in mid-life. */
+  readonly isAbandoned: boolean;
+  /** Rows that fail their checksum; they are never run. */
+  readonly damaged: number;
+  /** Why it cannot be read, in words. */
+  readonly problem: string | undefined;
 }
 
 export interface JournalReader {
-  /** All journals of a state folder; none if the folder is not there. */
-  list(stateFolder: string): Promise<readonly JournalSummary[]>;
-  /** Newest first, payloads included. */
+  /** All journals of the state folder; none if the folder is not there. */
+  list(): Promise<readonly JournalSummary[]>;
+  /** Newest first. */
   calls(path: string, filter: CallFilter): Promise<readonly CallRow[]>;
+  /** With its payloads. */
+  find(path: string, id: string): Promise<CallRow | undefined>;
   /**
    * Takes the journal's lock and opens it for a change; the caller closes it. Rejects with
    * `RefusedError` while a process has it.

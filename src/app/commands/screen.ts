@@ -17,7 +17,7 @@ export interface Outside {
   /** Resolves on Ctrl-C or SIGTERM. */
   interrupted(): Promise<void>;
   runProxy(plan: RunPlan): Promise<number>;
-  journals(): Promise<JournalReader>;
+  journals(stateFolder: string): Promise<JournalReader>;
 }
 
 export const EXIT = { ok: 0, degraded: 1, usage: 2 } as const;

@@ -36,7 +36,6 @@ export function journalControl(path: string, reader: JournalReader, world: World
   const change = async <T>(work: (journal: Journal) => Promise<T>): Promise<T> => {
     const journal = await reader.open(path);
     try {
-      await journal.recover(world.now());
       return await work(journal);
     } finally {
       await journal.close();
@@ -44,7 +43,7 @@ export function journalControl(path: string, reader: JournalReader, world: World
   };
   return {
     list: (filter: CallFilter) => reader.calls(path, filter),
-    show: async (id) => (await reader.calls(path, {})).find((row) => row.id === id),
+    show: (id) => reader.find(path, id),
     retry: (id) =>
       change(async (journal) => {
         const copy = repeatOf(await find(journal, id), world);
@@ -126,9 +125,9 @@ export async function findSources(folders: Folders, outside: Outside): Promise<C
       },
     });
   }
-  const reader = await outside.journals();
-  for (const journal of await reader.list(folders.state)) {
-    if (owned.has(journal.path)) continue;
+  const reader = await outside.journals(folders.state);
+  for (const journal of await reader.list()) {
+    if (owned.has(journal.path) || journal.ownerPid !== undefined) continue;
     const control = journalControl(journal.path, reader, outside.world);
     sources.push({ name: journal.upstream, isRunning: false, control, close: () => undefined });
   }

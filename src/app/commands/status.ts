@@ -38,18 +38,32 @@ async function look(folders: Folders, outside: Outside): Promise<Overview> {
   const owned = new Set(
     proxies.flatMap((proxy) => ("journal" in proxy ? [proxy.journal.path] : [])),
   );
-  const journals = (await (await outside.journals()).list(folders.state)).filter(
-    (journal) => !owned.has(journal.path),
+  const journals = (await (await outside.journals(folders.state)).list()).filter(
+    (journal) => journal.ownerPid === undefined && !owned.has(journal.path),
   );
   return { proxies, journals };
 }
+
+const needsAttention = (journal: JournalSummary) =>
+  liveIn(journal) > 0 || journal.damaged > 0 || journal.problem !== undefined;
 
 /** Calls that wait in a journal which nobody has run only when its server is wrapped again. */
 function isHealthy({ proxies, journals }: Overview): boolean {
   return (
     proxies.every((proxy) => "health" in proxy && proxy.health === "healthy") &&
-    journals.every((journal) => liveIn(journal) === 0)
+    !journals.some(needsAttention)
   );
+}
+
+function journalText(journal: JournalSummary, paint: Paint): string {
+  const live = Object.fromEntries(LIVE.map((state) => [state, journal.counts[state]]));
+  const notes = [
+    ...(journal.isAbandoned ? ["given up after an I/O error: its calls wait for you"] : []),
+    ...(journal.damaged > 0 ? [`${String(journal.damaged)} damaged rows`] : []),
+    ...(journal.problem === undefined ? [] : [`cannot be read: ${journal.problem}`]),
+  ];
+  const head = [journal.upstream, paint.yellow(countsText(live)), ...notes].join("; ");
+  return `${head}  ${paint.dim(journal.path)}`;
 }
 
 function render({ proxies, journals }: Overview, paint: Paint): string {
@@ -59,16 +73,13 @@ function render({ proxies, journals }: Overview, paint: Paint): string {
       : `${paint.red("no answer")} from ${proxy.path}: ${proxy.error}`,
   );
   if (blocks.length === 0) blocks.push("No proxy is running.");
-  const left = journals.filter((journal) => liveIn(journal) > 0);
+  const left = journals.filter(needsAttention);
   if (left.length > 0) {
     blocks.push(
       [
-        `${paint.bold("Left by proxies that do not run any more")} (they run when the server is ` +
+        `${paint.bold("Left by proxies that do not run any more")} (calls run when the server is ` +
           "wrapped again; see holdfast calls list):",
-        ...left.map((journal) => {
-          const counts = Object.fromEntries(LIVE.map((state) => [state, journal.counts[state]]));
-          return `  ${paint.yellow(countsText(counts))}  ${journal.upstream}  ${paint.dim(journal.path)}`;
-        }),
+        ...left.map((journal) => `  ${journalText(journal, paint)}`),
       ].join("\n"),
     );
   }

@@ -38,7 +38,10 @@ export interface SqliteJournalOptions {
   readonly world: World;
   readonly log: Log;
   readonly path: string;
-  /** Called once, when the connection is gone for good: closed or lost. */
+  /**
+   * Called by `close`, when the connection is gone; twice does no harm. Not when the thread is lost: a
+   * lost journal stays locked, for its live calls may go on in memory.
+   */
   readonly onGone: () => void;
 }
 
@@ -57,7 +60,7 @@ export class SqliteJournal implements Journal {
   /** What every later call is rejected with. */
   #end: JournalError | undefined;
   #closing: { readonly promise: Promise<void>; resolve(): void } | undefined;
-  #isGone = false;
+  #gone: Promise<void> | undefined;
   #commits = 0;
   #rows = 0;
 
@@ -145,7 +148,7 @@ export class SqliteJournal implements Journal {
   }
 
   close(): Promise<void> {
-    if (this.#isGone) return Promise.resolve();
+    if (this.#gone !== undefined) return this.#gone.then(this.#options.onGone);
     if (this.#closing !== undefined) return this.#closing.promise;
     const closing = deferred<undefined>();
     this.#closing = {
@@ -193,7 +196,7 @@ export class SqliteJournal implements Journal {
   }
 
   #flush(): void {
-    if (this.#isGone || this.#inFlight !== undefined) return;
+    if (this.#gone !== undefined || this.#inFlight !== undefined) return;
     this.#takeLater();
     if (this.#next.length === 0) {
       if (this.#closing === undefined) return;
@@ -269,7 +272,7 @@ export class SqliteJournal implements Journal {
   }
 
   #break(text: string): void {
-    if (this.#isGone) return;
+    if (this.#gone !== undefined) return;
     const error = new JournalError("io", text);
     this.#end ??= error;
     if (this.#closing === undefined) this.#options.log("error", `journal lost: ${text}`);
@@ -283,13 +286,13 @@ export class SqliteJournal implements Journal {
   }
 
   #goGone(): void {
-    if (this.#isGone) return;
-    this.#isGone = true;
+    if (this.#gone !== undefined) return;
     this.#stopBeingQuiet();
     // The thread ends by itself after its last word; this is for one that failed half-way.
-    void this.#worker.terminate().then(() => {
+    this.#gone = this.#worker.terminate().then(() => {
+      if (this.#closing === undefined) return;
       this.#options.onGone();
-      this.#closing?.resolve();
+      this.#closing.resolve();
     });
   }
 }

@@ -1,40 +1,61 @@
-/** Moves the WAL into the database from the writing thread, so that it stays small. */
+/**
+ * Moves the WAL into the database from the writing thread, so that it stays small: a long WAL costs
+ * disk twice, which on a full disk would take the room that results need.
+ */
 import { statSync } from "node:fs";
 import type { Database } from "better-sqlite3";
+import type { Command } from "./protocol.ts";
 
 const PASSIVE_FROM_BYTES = 4 * 1024 * 1024;
 const TRUNCATE_FROM_BYTES = 64 * 1024 * 1024;
 const IDLE_FROM_BYTES = 256 * 1024;
-/** The size is looked up once in so many batches. */
-const LOOK_EVERY = 32;
+/** What a commit, and a command beside its payload, adds to the WAL; measured, on the high side. */
+const COMMIT_BYTES = 12 * 1024;
+const COMMAND_BYTES = 1536;
 
 export class WalKeeper {
   readonly #db: Database;
   readonly #walPath: string;
-  #batchCount = 0;
+  /** Since the last checkpoint. The file's size tells nothing: it is kept and written again. */
+  #writtenBytes = 0;
 
   constructor(db: Database, path: string) {
     this.#db = db;
     this.#walPath = `${path}-wal`;
   }
 
+  wrote(batch: readonly Command[]): void {
+    this.#writtenBytes += COMMIT_BYTES;
+    for (const command of batch) this.#writtenBytes += COMMAND_BYTES + payloadBytes(command);
+  }
+
   checkpointIfLong(): void {
-    if (++this.#batchCount % LOOK_EVERY !== 0) return;
-    const bytes = this.#bytes();
-    if (bytes > TRUNCATE_FROM_BYTES) this.#db.pragma("wal_checkpoint(truncate)");
-    else if (bytes > PASSIVE_FROM_BYTES) this.#db.pragma("wal_checkpoint(passive)");
+    if (this.#writtenBytes < PASSIVE_FROM_BYTES) return;
+    const fileBytes = statSync(this.#walPath, { throwIfNoEntry: false })?.size ?? 0;
+    this.#checkpoint(fileBytes > TRUNCATE_FROM_BYTES ? "truncate" : "passive");
   }
 
   checkpointIdle(): void {
-    if (this.#bytes() > IDLE_FROM_BYTES) this.#db.pragma("wal_checkpoint(passive)");
+    if (this.#writtenBytes > IDLE_FROM_BYTES) this.#checkpoint("passive");
   }
 
+  /** Gives the room of the WAL file back. */
   checkpointAll(): void {
-    this.#db.pragma("wal_checkpoint(truncate)");
+    this.#checkpoint("truncate");
   }
 
-  /** `stat` opens nothing, so it drops no lock. */
-  #bytes(): number {
-    return statSync(this.#walPath, { throwIfNoEntry: false })?.size ?? 0;
+  #checkpoint(how: "passive" | "truncate"): void {
+    this.#writtenBytes = 0;
+    this.#db.pragma(`wal_checkpoint(${how})`);
   }
+}
+
+function payloadBytes(command: Command): number {
+  if (command[0] === "admit") {
+    return command[1].reduce<number>(
+      (sum, value) => sum + (typeof value === "string" ? value.length : 8),
+      0,
+    );
+  }
+  return command[0] === "change" && command[1].kind === "settle" ? command[1].reply.length : 0;
 }

@@ -132,6 +132,7 @@ export class Writer {
       this.#side.moveHead(this.#head.seq, this.#head.commits);
       const before = this.#world.monotonic();
       this.#commit.run();
+      this.#wal.wrote(batch);
       if (isSynced) this.#syncMs = this.#world.monotonic() - before;
       return results;
     } catch (error) {
@@ -167,14 +168,25 @@ export class Writer {
     if (trouble !== "full") {
       throw new JournalError("io", `${this.#options.path}: ${errorText(error)}`, error);
     }
-    this.#isFull = true;
-    this.#ballast.release();
-    this.#warnings.push(`${this.#options.path}: ${errorText(error)}; ${FULL.text}`);
+    this.#becomeFull(errorText(error));
     try {
       return this.#transact(batch, isSynced);
     } catch (again) {
       if (troubleOf(again) !== "full") throw again;
       return batch.map((command) => (WRITES.has(command[0]) ? FULL : this.#do(command)));
+    }
+  }
+
+  /** Said once; the ballast's room serves first to empty the WAL, which gives its own room back. */
+  #becomeFull(text: string): void {
+    if (!this.#isFull) this.#warnings.push(`${this.#options.path}: ${text}; ${FULL.text}`);
+    this.#isFull = true;
+    this.#ballast.release();
+    try {
+      this.#wal.checkpointAll();
+    } catch (error) {
+      if (troubleOf(error) !== "full") throw error;
+      this.#warnings.push(`${this.#options.path}: no room even to empty the WAL`);
     }
   }
 

@@ -4,7 +4,8 @@
  */
 import type { IncomingMessage } from "node:http";
 import type { World } from "../../base/world.ts";
-import { idOfOversize, SseFramer } from "../../wire/framing.ts";
+import { idOfOversize } from "../../wire/framing.ts";
+import { SseFramer } from "../../wire/sse.ts";
 import type { HttpAnswer } from "./classify.ts";
 import { isEventId } from "./headers.ts";
 

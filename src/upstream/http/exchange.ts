@@ -12,14 +12,8 @@
 import type { IncomingMessage } from "node:http";
 import type { CancelTimer } from "../../base/world.ts";
 import { failure } from "../../core/failure.ts";
-import {
-  mediaType,
-  readAnswer,
-  readEvents,
-  readWhole,
-  type Cursor,
-  type EventSink,
-} from "./body.ts";
+import { mediaType, readAnswer, readEvents, readWhole } from "./body.ts";
+import type { Cursor, EventSink } from "./body.ts";
 import { judgeAnswer, type HttpAnswer } from "./classify.ts";
 import type { HttpCall, NetworkFault } from "./client.ts";
 import { isSessionId } from "./headers.ts";
@@ -64,6 +58,9 @@ export class Exchange {
       onStream: (call, response) => {
         this.#phase = { kind: "streaming", call };
         this.#read(call, response, false);
+      },
+      onRepoll: () => {
+        this.#phase = { kind: "resuming" };
       },
       onLost: (why, isDown) => {
         this.#settle({ kind: "lost", failure: why });
@@ -125,6 +122,7 @@ export class Exchange {
       this.abort();
       return;
     }
+    this.#resumption.abort();
     const { call } = phase;
     const cancel = this.#host.world.timer(TRAIL_MS, () => {
       this.abort();
@@ -294,6 +292,7 @@ export class Exchange {
   }
 
   #settle(fate: Fate): void {
+    this.#resumption.abort();
     this.#phase = { kind: "over" };
     this.#host.settle(this.facts.id, fate);
   }

@@ -12,10 +12,17 @@ import { reopenDelayMs, RETRY_DEFAULT_MS, type Host } from "./host.ts";
 
 /** A caller waits for the answer, so the pace never falls below this. */
 const RESUME_CAP_MS = 5_000;
+/**
+ * A resumed stream that has not brought the reply for this long is asked for again: some servers
+ * attach a resumed stream to nothing, and give a reply that came meanwhile only to the next GET.
+ */
+const REPOLL_MS = 15_000;
 
 export interface ResumptionEvents {
-  /** A stream to read; `again()` when it ends without the reply. */
+  /** A stream to read; `again()` when it ends without the reply, `abort()` when it is not needed. */
   onStream(call: HttpCall, response: IncomingMessage): void;
+  /** That stream was given up, and is being asked for again. */
+  onRepoll(): void;
   /** The answer will not come. */
   onLost(why: Failure, isDown: boolean): void;
   /** The connection is down; the answer may still be fetched over the next one. */
@@ -25,6 +32,8 @@ export interface ResumptionEvents {
 type Phase =
   | { readonly kind: "waiting"; readonly cancel: CancelTimer }
   | { readonly kind: "fetching"; readonly call: HttpCall }
+  /** The exchange reads the stream. */
+  | { readonly kind: "reading"; readonly cancel: CancelTimer }
   | { readonly kind: "idle" };
 
 export class Resumption {
@@ -48,6 +57,7 @@ export class Resumption {
 
   /** Waits, then fetches. `askedMs`: longer than the stream's own `retry`, if the server said so. */
   again(askedMs?: number): void {
+    this.abort();
     const { world } = this.#host;
     const retryMs = askedMs ?? this.#cursor.retryMs ?? RETRY_DEFAULT_MS;
     const delayMs = reopenDelayMs(world, retryMs, this.#failures, RESUME_CAP_MS);
@@ -77,10 +87,11 @@ export class Resumption {
     this.#phase = { kind: "fetching", call };
   }
 
+  /** Stops asking. A stream that was handed over goes on. */
   abort(): void {
     const phase = this.#phase;
     this.#phase = { kind: "idle" };
-    if (phase.kind === "waiting") phase.cancel();
+    if (phase.kind === "waiting" || phase.kind === "reading") phase.cancel();
     if (phase.kind === "fetching") phase.call.abort();
   }
 
@@ -88,7 +99,12 @@ export class Resumption {
     const { world, patienceMs } = this.#host;
     const isStream = mediaType(response) === "text/event-stream";
     if (response.statusCode === 200 && isStream) {
-      this.#phase = { kind: "idle" };
+      const cancel = world.timer(REPOLL_MS, () => {
+        call.abort();
+        this.#events.onRepoll();
+        this.again();
+      });
+      this.#phase = { kind: "reading", cancel };
       this.#events.onStream(call, response);
     } else if (response.statusCode === 200) {
       this.abort();

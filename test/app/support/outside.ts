@@ -34,6 +34,7 @@ export function surroundings(folder: string, env: NodeJS.ProcessEnv = {}): Surro
 export const NO_JOURNALS: JournalReader = {
   list: () => Promise.resolve([]),
   calls: () => Promise.resolve([]),
+  find: () => Promise.resolve(undefined),
   open: () => Promise.reject(new Error("no journal here")),
 };
 

@@ -1,0 +1,35 @@
+/** What `status` tells of one line. */
+import { nextDialAt } from "../core/connection.ts";
+import type { UpstreamStatus } from "../core/status.ts";
+import type { EngineContext } from "./context.ts";
+import type { Line } from "./line.ts";
+
+/** `connections`: how many have served so far. */
+export function lineStatus(
+  context: EngineContext,
+  line: Line,
+  connections: number,
+): UpstreamStatus {
+  const { supervisor, queue, dispatcher } = line;
+  const { link } = supervisor;
+  return {
+    name: context.settings.upstreamName,
+    target: supervisor.connector.target,
+    transport: supervisor.connector.kind,
+    state: link.state,
+    since: link.since,
+    lastReplyAt: supervisor.lastReplyAt,
+    restarts: Math.max(0, connections - 1),
+    breaker: link.breaker.state,
+    lastFailure:
+      link.failure === undefined || link.failedAt === undefined
+        ? undefined
+        : { kind: link.failure.kind, message: link.failure.message, at: link.failedAt },
+    nextAttemptAt: nextDialAt(link, queue.size > 0, supervisor.connector.kind),
+    details: supervisor.connection?.describe() ?? {},
+    waiting: queue.size,
+    oldestWaitingAt: queue.oldestAt,
+    inFlight: dispatcher.inFlight,
+    latencyMs: context.tally.latencyMs,
+  };
+}

@@ -1,0 +1,271 @@
+/** What only a journal on disk has to do: pragmas, kills, damage, full disks, groups of commits. */
+import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import Database from "better-sqlite3";
+import { afterEach, describe, expect, it } from "vitest";
+import type { CallChange } from "../../src/core/call.ts";
+import { migrate } from "../../src/store/migrate.ts";
+import { loadDriver, openWriting } from "../../src/store/sqlite/connection.ts";
+import { MIGRATIONS } from "../../src/store/sqlite/migrations.ts";
+import { NOW, aCall, aFolder, aSqliteJournal } from "./builders.ts";
+import { startChild } from "./children.ts";
+import type { Child } from "./children.ts";
+
+const children: Child[] = [];
+const start = (...args: Parameters<typeof startChild>) => {
+  const child = startChild(...args);
+  children.push(child);
+  return child;
+};
+afterEach(async () => {
+  await Promise.all(children.splice(0).map((child) => child.kill()));
+});
+
+const settle = (id: string): CallChange => ({
+  kind: "settle",
+  id,
+  attempt: 1,
+  state: "done",
+  executed: "yes",
+  reply: "{}",
+  at: NOW + 5,
+});
+
+describe("opening", () => {
+  it("has wal and synchronous=full on every open, whatever the file was left with", async () => {
+    const driver = await loadDriver();
+    const path = join(aFolder(), "1.db");
+    for (let time = 0; time < 2; time++) {
+      const db = openWriting(driver, path);
+      expect(db.pragma("journal_mode", { simple: true })).toBe("wal");
+      expect(db.pragma("synchronous", { simple: true })).toBe(2);
+      expect(db.pragma("secure_delete", { simple: true })).toBe(1);
+      db.pragma("synchronous = off");
+      db.close();
+    }
+  });
+
+  it("refuses a newer schema with a message that says what to do, and changes nothing", async () => {
+    const folder = aFolder();
+    await (await aSqliteJournal(folder)).journal.close();
+    const path = join(folder, "1.db");
+    const db = new Database(path);
+    db.pragma(`user_version = ${MIGRATIONS.length + 1}`);
+    db.close();
+    await expect(aSqliteJournal(folder)).rejects.toMatchObject({
+      name: "ConfigError",
+      message: expect.stringMatching(/1\.db was written by a newer Holdfast.*Update mcp-holdfast/),
+    });
+  });
+
+  it("refuses a database of something else", () => {
+    const path = join(aFolder(), "1.db");
+    const db = new Database(path);
+    db.exec("create table other (x)");
+    expect(() => {
+      migrate(db, path);
+    }).toThrow(/not a journal of Holdfast/);
+    db.close();
+  });
+
+  it("refuses a file that is no database", async () => {
+    const folder = aFolder();
+    writeFileSync(join(folder, "1.db"), "x".repeat(10_000));
+    await expect(aSqliteJournal(folder)).rejects.toMatchObject({ trouble: "io" });
+  });
+
+  it("migrates once when several processes open at the same moment", async () => {
+    const path = join(aFolder(), "1.db");
+    const racers = Array.from({ length: 4 }, () => start("open-writing.mjs", path));
+    await Promise.all(racers.map((racer) => racer.untilLines(1)));
+    for (const racer of racers) expect(racer.lines).toEqual([String(MIGRATIONS.length)]);
+    const db = new Database(path, { readonly: true });
+    expect(db.prepare("select count(*) from head").pluck().get()).toBe(1);
+    db.close();
+  });
+});
+
+describe("what was acknowledged", () => {
+  it("survives SIGKILL, each time, without exception", async () => {
+    const folder = aFolder();
+    const acked: string[] = [];
+    for (let kill = 1; kill <= 4; kill++) {
+      const child = start("admit-loop.mjs", folder, JSON.stringify(aCall({ deadlineAt: 9e15 })));
+      await child.untilLines(100 * kill);
+      await child.kill();
+      acked.push(...child.lines);
+    }
+    const path = join(folder, "journals", "a".repeat(16), "1.db");
+    const db = new Database(path, { readonly: true });
+    const stored = new Set(db.prepare("select id from call").pluck().all());
+    db.close();
+    expect(acked.length).toBeGreaterThanOrEqual(1000);
+    expect(acked.filter((id) => !stored.has(id))).toEqual([]);
+  });
+
+  it("is there after closing and opening again", async () => {
+    const folder = aFolder();
+    const first = await aSqliteJournal(folder);
+    const call = aCall();
+    await first.journal.admit(call);
+    await first.journal.close();
+    const second = await aSqliteJournal(folder);
+    expect(await second.journal.find(call.id)).toEqual({ ...call, seq: 1 });
+    expect(await second.journal.admit(aCall())).toBe(2);
+    await second.journal.close();
+  });
+});
+
+describe("group commit", () => {
+  it("commits 1,000 calls admitted at once in far fewer commits", async () => {
+    const { journal } = await aSqliteJournal(aFolder());
+    await Promise.all(Array.from({ length: 1000 }, () => journal.admit(aCall())));
+    const { commits, rows, fsyncMs } = journal.stats();
+    expect(rows).toBe(1000);
+    expect(commits).toBeLessThan(50);
+    expect(fsyncMs).toBeGreaterThan(0);
+    await journal.close();
+  });
+
+  it("gives a delivery mark no commit of its own while there is work", async () => {
+    const { journal } = await aSqliteJournal(aFolder());
+    const total = 50;
+    for (let count = 0; count < total; count++) {
+      const call = aCall({ state: "sent" });
+      await journal.admit(call);
+      await journal.apply(settle(call.id), true);
+      journal.applyLater({ kind: "deliver", id: call.id, at: NOW + 6 });
+    }
+    await journal.list({ limit: 1 });
+    // One more for the list, which took the last mark along.
+    expect(journal.stats().commits).toBeLessThanOrEqual(2 * total + 1);
+    expect((await journal.list({})).every((row) => row.deliveredAt === NOW + 6)).toBe(true);
+    await journal.close();
+  });
+
+  it("waits for no fsync where nothing asks for it, and measures one where something does", async () => {
+    const { journal } = await aSqliteJournal(aFolder());
+    await journal.admit(aCall({ safety: "read" }));
+    await journal.keep("a", "b");
+    expect(journal.stats().fsyncMs).toBeUndefined();
+    await journal.admit(aCall());
+    expect(journal.stats().fsyncMs).toBeGreaterThan(0);
+    await journal.close();
+  });
+
+  it("drops the payloads of a delivered call if told so, and keeps the row", async () => {
+    const { journal } = await aSqliteJournal(aFolder(), { dropsDelivered: true });
+    const call = aCall({ state: "sent" });
+    await journal.admit(call);
+    await journal.apply(settle(call.id), true);
+    expect(await journal.find(call.id)).toMatchObject({ request: call.request, reply: "{}" });
+    journal.applyLater({ kind: "deliver", id: call.id, at: NOW + 6 });
+    expect(await journal.find(call.id)).toMatchObject({
+      state: "done",
+      request: "",
+      reply: undefined,
+      deliveredAt: NOW + 6,
+    });
+    await journal.close();
+  });
+});
+
+describe("trouble", () => {
+  it("on a full disk refuses new calls, still records results, and accepts again later", async () => {
+    const { journal, lines } = await aSqliteJournal(aFolder(), {
+      pagesMax: 600,
+      dropsDelivered: true,
+    });
+    const inFlight: string[] = [];
+    let refusal: unknown;
+    while (refusal === undefined && inFlight.length < 1000) {
+      const call = aCall({ state: "sent", request: `"${"x".repeat(20_000)}"` });
+      await journal.admit(call).then(
+        () => inFlight.push(call.id),
+        (error: unknown) => (refusal = error),
+      );
+    }
+    expect(refusal).toMatchObject({ name: "JournalError", trouble: "full" });
+    expect(inFlight.length).toBeGreaterThan(50);
+    for (const id of inFlight) expect(await journal.apply(settle(id), true)).toBe(true);
+    expect(lines.some(({ message }) => message.includes("full"))).toBe(true);
+    for (const id of inFlight) {
+      await journal.apply({ kind: "deliver", id, at: NOW + 6 }, false);
+    }
+    await expect(journal.admit(aCall())).resolves.toBeGreaterThan(0);
+    await journal.close();
+  });
+
+  it("sets a damaged call aside: reported, not live, not found, not changed, not deleted", async () => {
+    const folder = aFolder();
+    const first = await aSqliteJournal(folder);
+    const [bad, good] = [aCall({ request: '"damaged here"' }), aCall()];
+    await first.journal.admit(bad);
+    await first.journal.admit(good);
+    await first.journal.close();
+    const path = join(folder, "1.db");
+    const bytes = readFileSync(path);
+    const at = bytes.indexOf("damaged here");
+    bytes[at] = (bytes[at] ?? 0) ^ 1;
+    writeFileSync(path, bytes);
+    const { journal, lines } = await aSqliteJournal(folder);
+    const { report, live } = await journal.recover(NOW);
+    expect(report.found).toEqual({ queued: 1, quarantined: 1 });
+    expect(live.map(({ id }) => id)).toEqual([good.id]);
+    expect(lines[0]?.message).toContain(`call ${bad.id}`);
+    expect(await journal.find(bad.id)).toBeUndefined();
+    const expire = { kind: "expire", id: bad.id, cause: "late", at: NOW } as const;
+    expect(await journal.apply(expire, true)).toBe(false);
+    await journal.prune(NOW * 2);
+    expect((await journal.recover(NOW)).report.found).toEqual({ queued: 1, quarantined: 1 });
+    await journal.close();
+  });
+
+  it("notices a state that was changed behind its back", async () => {
+    const folder = aFolder();
+    const first = await aSqliteJournal(folder);
+    const call = aCall({ state: "sent" });
+    await first.journal.admit(call);
+    await first.journal.close();
+    const db = new Database(join(folder, "1.db"));
+    db.exec("update call set state = 'queued', attempt = 0");
+    db.close();
+    const { journal } = await aSqliteJournal(folder);
+    expect((await journal.recover(NOW)).live).toEqual([]);
+    await journal.close();
+  });
+
+  it("says that a journal went backwards when an older copy was put back", async () => {
+    const folder = aFolder();
+    const path = join(folder, "1.db");
+    const first = await aSqliteJournal(folder);
+    const call = aCall();
+    await first.journal.admit(call);
+    await first.journal.close();
+    copyFileSync(path, `${path}.backup`);
+    const second = await aSqliteJournal(folder);
+    expect(second.wentBackwards).toBe(false);
+    const { id } = call;
+    await second.journal.apply(
+      { kind: "dispatch", id, attempt: 1, upstreamId: "1-1", at: 1 },
+      true,
+    );
+    await second.journal.apply(settle(id), true);
+    await second.journal.admit(aCall());
+    await second.journal.close();
+    copyFileSync(`${path}.backup`, path);
+    // Not lifted by a restart while the call that may have run is live.
+    for (let time = 0; time < 2; time++) {
+      const { journal, wentBackwards } = await aSqliteJournal(folder);
+      expect(wentBackwards).toBe(true);
+      const { report } = await journal.recover(NOW);
+      expect(report.wentBackwards).toEqual({ expectedSeq: 2, foundSeq: 1 });
+      if (time === 1) await journal.apply({ kind: "expire", id, cause: "c", at: NOW }, true);
+      await journal.recover(NOW);
+      await journal.close();
+    }
+    const last = await aSqliteJournal(folder);
+    expect(last.wentBackwards).toBe(false);
+    await last.journal.close();
+  });
+});
