@@ -12,7 +12,7 @@ import { parseMessage, type ReplyMessage, withUpstreamId } from "../wire/message
 import type { Channel } from "./channel.ts";
 import type { EngineContext } from "./context.ts";
 import type { Keeper } from "./keeper.ts";
-import { change, changeInMemory, type LiveCall } from "./live-call.ts";
+import { beginFirstAttempt, change, type LiveCall } from "./live-call.ts";
 import type { Queue } from "./queue.ts";
 import type { Scribe } from "./scribe.ts";
 import type { Supervisor } from "./supervisor.ts";
@@ -69,17 +69,15 @@ export class Dispatcher {
   /** Sends a call of which nothing is on disk: a read for a client that can't resume. */
   sendUnjournalled(call: LiveCall, channel: Channel): void {
     const upstreamId = channel.nextId();
-    const at = this.#context.world.now();
-    changeInMemory(call, { kind: "dispatch", id: call.row.id, attempt: 1, upstreamId, at });
+    beginFirstAttempt(call, upstreamId, this.#context.world.now());
     this.#send(call, channel, upstreamId);
   }
 
   /** The fast path of a journalled call: one commit straight to `sent`, then the bytes (T1'). */
   sendJournalled(call: LiveCall, channel: Channel): void {
     const upstreamId = channel.nextId();
-    const sentAt = this.#context.world.now();
     call.phase = "committing";
-    call.row = { ...call.row, state: "sent", attempt: 1, upstreamId, sentAt };
+    beginFirstAttempt(call, upstreamId, this.#context.world.now());
     this.#write(async () => {
       if (await this.#hooks.scribe().admit(call))
         await this.#afterIntent(call, channel, upstreamId);
@@ -182,7 +180,13 @@ export class Dispatcher {
     if (call === undefined) return false;
     this.#inFlight.delete(id as string);
     this.#context.tally.replied(this.#context.world.now() - (call.row.sentAt ?? 0));
-    this.#conclude(call, { kind: "replied", errorCode: message.error?.code }, message);
+    if (call.isJournalled) {
+      this.#conclude(call, { kind: "replied", errorCode: message.error?.code }, message);
+    } else {
+      // Nothing of it is on disk, and a reply settles it whatever it says (J1).
+      call.stopGiveUp?.();
+      this.#hooks.scribe().end(call, message);
+    }
     return true;
   }
 

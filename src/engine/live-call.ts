@@ -73,6 +73,21 @@ export function changeInMemory(call: LiveCall, what: CallChange): boolean {
   return true;
 }
 
+type Fresh = { -readonly [K in keyof CallRow]: CallRow[K] };
+
+/**
+ * The first attempt of a call that was accepted in this turn. Its row is nobody else's yet, so it is
+ * changed in place: this is the path of every call that does not wait.
+ */
+export function beginFirstAttempt(call: LiveCall, upstreamId: string, at: number): void {
+  const row = call.row as Fresh;
+  assert(row.attempt === 0 && row.seq === 0, "the first attempt of a new call");
+  row.state = "sent";
+  row.attempt = 1;
+  row.upstreamId = upstreamId;
+  row.sentAt = at;
+}
+
 export function newLiveCall(
   row: CallRow,
   order: number,
