@@ -137,6 +137,7 @@ export class Dispatcher {
   #send(call: LiveCall, channel: Channel, upstreamId: string): void {
     const { request } = call;
     call.phase = "sent";
+    call.sendings++;
     this.#inFlight.set(upstreamId, call);
     const about = { kind: "request", id: upstreamId, safety: call.row.safety } as const;
     if (request !== undefined && channel.send(withUpstreamId(request, upstreamId), about)) return;
@@ -194,6 +195,7 @@ export class Dispatcher {
     const call = this.#inFlight.get(upstreamId);
     if (call === undefined) return;
     this.#inFlight.delete(upstreamId);
+    if (outcome.kind === "refused") call.sendings--;
     const cause = outcome.failure;
     if (outcome.kind === "lost" && FAILURES[cause.kind].countsForBreaker) {
       this.#hooks.supervisor().strike();

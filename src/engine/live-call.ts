@@ -45,6 +45,8 @@ export interface LiveCall {
   readonly bytes: number;
   readonly waiters: Set<Waiter>;
   phase: CallPhase;
+  /** Sendings of which it is not proven that they did not run; refused ones are free. */
+  sendings: number;
   /** Times that the upstream's process exited while it was in flight. */
   crashes: number;
   /** Its caller gave it up while it was being sent or in flight; it is never sent again. */
@@ -103,6 +105,7 @@ export function newLiveCall(
     bytes: row.request.length,
     waiters: new Set(),
     phase: "queued",
+    sendings: row.attempt,
     crashes: 0,
     isGivenUp: false,
     stopGiveUp: undefined,

@@ -162,7 +162,7 @@ export class Rescuer {
     const { id, safety, attempt } = row;
     const verdict = judge(
       { kind: "lost", failure: failure("reset", LOST) },
-      { safety, attempt, crashes: 0 },
+      { safety, sendings: attempt, crashes: 0 },
     );
     if (verdict.kind === "retry" && row.deadlineAt > at) {
       const what: CallChange = { kind: "requeue", id, attempt, cause: LOST, at };

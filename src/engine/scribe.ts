@@ -63,8 +63,8 @@ export class Scribe {
 
   async conclude(call: LiveCall, outcome: Outcome, reply: ReplyMessage | undefined): Promise<void> {
     call.stopGiveUp?.();
-    const { safety, attempt } = call.row;
-    const verdict = judge(outcome, { safety, attempt, crashes: call.crashes });
+    const { sendings, crashes } = call;
+    const verdict = judge(outcome, { safety: call.row.safety, sendings, crashes });
     let isMine: Promise<boolean>;
     switch (verdict.kind) {
       case "requeue":
