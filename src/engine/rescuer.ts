@@ -76,7 +76,7 @@ export class Rescuer {
       this.#hooks.registry.addJournal(leftover.journal);
       if (leftover.isCaretaken) this.#caretaken.set(leftover.journal, undefined);
       for (const row of leftover.recovery.undelivered) this.#remember(row);
-      for (const row of leftover.recovery.live) await this.#takeRow(leftover, row);
+      await this.#takeLive(leftover);
     }
     this.#letGo();
     if (this.#groups.length === 0) return;
@@ -111,23 +111,39 @@ export class Rescuer {
     }
   }
 
-  async #takeRow(leftover: Leftover, row: CallRow): Promise<void> {
+  /** All verdicts are posted at once, so that they share commits however many calls were left. */
+  async #takeLive(leftover: Leftover): Promise<void> {
+    const { journal, recovery } = leftover;
+    const ids = new Set(recovery.live.map((row) => row.sessionId));
+    const [rows, sessions] = await Promise.all([
+      Promise.all(
+        recovery.live.map((row) => (row.state === "in_doubt" ? this.#judge(journal, row) : row)),
+      ),
+      Promise.all([...ids].map((id) => journal.findSession(id))),
+    ]);
+    const groups = new Map<string, Group>();
+    for (const session of sessions) {
+      if (session === undefined) continue;
+      const variant = handshakeVariant(JSON.parse(session.handshake) as JsonObject);
+      groups.set(session.id, { session, variant, calls: [] });
+    }
+    for (const row of rows) {
+      if (row !== undefined) this.#takeRow(leftover, row, groups.get(row.sessionId));
+    }
+    this.#groups.push(...[...groups.values()].filter((group) => group.calls.length > 0));
+  }
+
+  #takeRow(leftover: Leftover, row: CallRow, group: Group | undefined): void {
     const { journal } = leftover;
-    const live = row.state === "in_doubt" ? await this.#judge(journal, row) : row;
-    if (live === undefined) return;
-    const session = await journal.findSession(live.sessionId);
-    const request = parseMessage(live.request);
-    if (this.#mustHold(leftover, live) || session === undefined || request.kind !== "request") {
-      this.#hold(journal, live);
+    const request = parseMessage(row.request);
+    if (this.#mustHold(leftover, row) || group === undefined || request.kind !== "request") {
+      this.#hold(journal, row);
       return;
     }
-    const call = newLiveCall(live, this.#hooks.registry.nextOrder(), journal, request);
+    const call = newLiveCall(row, this.#hooks.registry.nextOrder(), journal, request);
     call.isJournalled = true;
-    this.#context.bounds.count(live.sessionId, call.bytes);
-    const variant = handshakeVariant(JSON.parse(session.handshake) as JsonObject);
-    const group = this.#groups.find((g) => g.session.id === session.id);
-    if (group === undefined) this.#groups.push({ session, variant, calls: [call] });
-    else group.calls.push(call);
+    this.#context.bounds.count(row.sessionId, call.bytes);
+    group.calls.push(call);
   }
 
   #mustHold(leftover: Leftover, row: CallRow): boolean {
