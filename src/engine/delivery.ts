@@ -47,6 +47,11 @@ export class Delivery {
   nobodyWaits(call: LiveCall): void {
     if (call.waiters.size > 0 || call.phase === "ended") return;
     const { fingerprint, id, acceptedAt } = call.row;
+    if (call.givenUp !== undefined && call.phase !== "sent") {
+      // Withdrawn before a byte left: an equal call is a new one.
+      this.#registry.shield.forget(fingerprint, id);
+      return;
+    }
     this.#registry.shield.remember(fingerprint, { kind: "running", callId: id, at: acceptedAt });
   }
 

@@ -123,7 +123,7 @@ export class Host implements ClientHandler {
     this.#hasLeft = true;
     this.#greeter.stop();
     const line = this.#served?.line;
-    line?.relay.onClientLeft(line.supervisor.serving);
+    line?.relay.onClientLeft(line.supervisor.channel);
     this.#served?.requests.detachAll();
     this.#hooks.onLeft(this, cause);
   }
@@ -221,7 +221,7 @@ export class Host implements ClientHandler {
     this.#served = undefined;
     before.requests.detachAll();
     const { line } = before;
-    line.relay.onClientLeft(line.supervisor.serving);
+    line.relay.onClientLeft(line.supervisor.channel);
     line.dispatcher
       .withdrawWaiting(cause)
       .then(() => line.stop(2_000))

@@ -47,9 +47,13 @@ export interface LiveCall {
   phase: CallPhase;
   /** Times that the upstream's process exited while it was in flight. */
   crashes: number;
-  /** Its caller gave it up while it was being sent or in flight; it is never sent again. */
-  isGivenUp: boolean;
+  /** Attempts that were refused before a byte left: they do not count against its limit. */
+  freeAttempts: number;
+  /** Why it was given up while it waited, was being sent or in flight; it is never sent again. */
+  givenUp: string | undefined;
   stopGiveUp: (() => void) | undefined;
+  /** The end of its waiting (deferral or expiry) is being written. */
+  isWaitEnding: boolean;
 }
 
 /**
@@ -89,7 +93,9 @@ export function newLiveCall(
     waiters: new Set(),
     phase: "queued",
     crashes: 0,
-    isGivenUp: false,
+    freeAttempts: 0,
+    givenUp: undefined,
     stopGiveUp: undefined,
+    isWaitEnding: false,
   };
 }

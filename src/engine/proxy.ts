@@ -89,8 +89,7 @@ export class Proxy {
 
   /** Breaker and backoff of an earlier process, as text. Unreadable: as if there were none. */
   restoreLink(text: string | undefined): void {
-    if (text === undefined) return;
-    const value: unknown = JSON.parse(text);
+    const value = text === undefined ? undefined : parseJson(text);
     if (isObject(value)) this.#savedLink = value as unknown as SavedLink;
   }
 
@@ -257,5 +256,14 @@ export class Proxy {
     const back = this.#leftovers.find((l) => l.recovery.report.wentBackwards !== undefined);
     if (back !== undefined) reasons.push("the journal holds less than was once written to it");
     return reasons;
+  }
+}
+
+/** Undefined for what is no JSON: a fact that an older or broken process left. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
   }
 }

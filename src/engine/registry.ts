@@ -44,6 +44,13 @@ export class Registry {
     return count;
   }
 
+  /** Calls that have not ended on this line. */
+  liveOn(line: Line): number {
+    let count = 0;
+    for (const live of this.#live.values()) if (live.line === line) count++;
+    return count;
+  }
+
   addJournal(journal: Journal): void {
     this.#journals.add(journal);
   }

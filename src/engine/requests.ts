@@ -68,7 +68,8 @@ export class Requests {
     this.#context.world.timer(LIST_PATIENCE_MS, () => {
       if (this.#open.get(request.idText) !== accepted) return;
       this.#open.delete(request.idText);
-      this.#detach(accepted);
+      // Withdrawn, or a server that hangs would count as busy with it for ever.
+      this.#detach(accepted, "answered from the catalogue");
       this.#answerFromCatalogue(request.idText, list, known);
     });
   }
@@ -126,12 +127,15 @@ export class Requests {
     accepted.isGivenUp = true;
     const { call, waiter } = accepted;
     if (call === undefined) return;
-    const { line, delivery } = this.#parts;
-    line.keeper.releaseWaiter(waiter);
+    const { registry, delivery } = this.#parts;
+    // An attached repetition waits for a call that may belong to another line.
+    const line = registry.find(call.row.id)?.line ?? this.#parts.line;
     call.waiters.delete(waiter);
-    delivery.nobodyWaits(call);
+    line.keeper.left(call, waiter);
     const isNeeded = call.waiters.size > 0 || call.row.acknowledgedAt !== undefined;
-    if (cause === undefined || isNeeded) return;
-    line.dispatcher.cancel(call, cause).catch(this.#context.fatal);
+    if (cause !== undefined && !isNeeded) {
+      line.dispatcher.cancel(call, cause).catch(this.#context.fatal);
+    }
+    delivery.nobodyWaits(call);
   }
 }
