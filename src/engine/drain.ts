@@ -27,8 +27,12 @@ export async function drain(
     });
     await look.promise;
   }
+  // Calls that came, or came back unsent, since the first look.
+  await Promise.all(lines.map((line) => line.dispatcher.withdrawWaiting(cause)));
   const rest = lines.reduce((sum, line) => sum + line.dispatcher.underWay, 0);
   if (rest > 0) log("warn", "calls were still in flight at the end", { calls: rest });
   await Promise.all(lines.map((line) => line.dispatcher.abandon(cause)));
   await Promise.all(lines.map((line) => line.stop(CHILD_GRACE_MS)));
+  // What was being committed found its connection gone.
+  await Promise.all(lines.map((line) => line.dispatcher.withdrawWaiting(cause)));
 }

@@ -87,6 +87,7 @@ export class Line {
       cataloguer,
       keeper,
       clientName: client?.name,
+      hasRoom: () => this.dispatcher.hasRoom,
       go: (call, channel) => {
         this.dispatcher.dispatch(call, channel);
       },
@@ -168,12 +169,15 @@ export class Line {
   }
 
   onClientReply(reply: ReplyMessage): boolean {
-    return this.relay.onClientReply(reply, this.supervisor.serving);
+    // Servers ask (for roots) before the connection serves calls, and may wait for the answer.
+    return this.relay.onClientReply(reply, this.supervisor.channel);
   }
 
   async stop(graceMs: number): Promise<void> {
     this.queue.pause();
-    await this.supervisor.stop(graceMs);
+    // Nothing comes over this connection any more; what is in flight must not stay open for ever.
+    const told = this.dispatcher.abandon("the connection was ended");
+    await Promise.all([told, this.supervisor.stop(graceMs)]);
   }
 
   status(): UpstreamStatus {
