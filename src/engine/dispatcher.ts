@@ -272,14 +272,6 @@ export class Dispatcher {
     });
   }
 
-  /** The end: what waits is withdrawn, except what was promised to run late; that stays on disk. */
-  async withdrawWaiting(cause: string): Promise<void> {
-    const calls = this.#hooks.queue().calls();
-    const mine = calls.filter((call) => call.row.acknowledgedAt === undefined);
-    for (const call of calls) if (!mine.includes(call)) this.#hooks.keeper().tellAllPending(call);
-    await Promise.all(mine.map((call) => this.cancel(call, cause)));
-  }
-
   /** The end of the end: what is still in flight gets no answer any more, and its callers are told. */
   async abandon(cause: string): Promise<void> {
     const calls = [...this.#inFlight.values()];
@@ -290,15 +282,6 @@ export class Dispatcher {
         const words = `no answer came before the end: ${cause}`;
         if (await scribe.bury(call, "outcome_unknown", words)) scribe.end(call, undefined);
       }),
-    );
-  }
-
-  /** Ends all queued calls as not executed: the server's state that they relied on is gone. */
-  async expireAll(cause: string): Promise<void> {
-    const at = this.#context.world.now();
-    const calls = this.#hooks.queue().calls();
-    await Promise.all(
-      calls.map((call) => this.stop(call, { kind: "expire", id: call.row.id, cause, at })),
     );
   }
 }
