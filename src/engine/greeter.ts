@@ -5,6 +5,7 @@
  * I1. One answer to each `initialize`.
  * I2. Change notifications of lists are always declared by us, because we can always give them.
  */
+import { RPC } from "../base/errors.ts";
 import { shownHandshake } from "../core/catalogue.ts";
 import { handshakeWaitMs } from "../core/offline.ts";
 import type { ClientFacts } from "../core/session.ts";
@@ -41,7 +42,7 @@ export class Greeter {
   }
 
   greet(idText: string, facts: ClientFacts, cataloguer: Cataloguer): void {
-    this.stop();
+    this.#supersede();
     const known = cataloguer.handshake;
     if (known !== undefined) {
       this.#answer(idText, known);
@@ -73,6 +74,15 @@ export class Greeter {
   stop(): void {
     this.#pending?.stopTimer();
     this.#pending = undefined;
+  }
+
+  /** A second `initialize` before the first was answered: both get an answer. */
+  #supersede(): void {
+    const before = this.#pending;
+    if (before === undefined) return;
+    this.stop();
+    const message = "Not executed: another initialize came before this one was answered";
+    this.#send(formatError(before.idText, { code: RPC.invalidRequest, message }));
   }
 
   /** For a server of which nothing is known: whatever it may turn out to offer. */

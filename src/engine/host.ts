@@ -68,8 +68,9 @@ export class Host implements ClientHandler {
     return this.#greeter.isWaiting;
   }
 
-  send(text: string): void {
-    if (!this.#hasLeft) this.#link.send(text);
+  /** False where the client can't get it any more. */
+  send(text: string): boolean {
+    return this.#link.send(text);
   }
 
   status(): SessionStatus | undefined {
@@ -123,8 +124,7 @@ export class Host implements ClientHandler {
     this.#hasLeft = true;
     this.#greeter.stop();
     const line = this.#served?.line;
-    line?.relay.onClientLeft(line.supervisor.serving);
-    this.#served?.requests.detachAll();
+    line?.relay.onClientLeft(line.supervisor.channel);
     this.#hooks.onLeft(this, cause);
   }
 
@@ -189,9 +189,7 @@ export class Host implements ClientHandler {
       registry: this.#hooks.registry,
       delivery: this.#hooks.delivery,
       controlTool: this.#hooks.controlTool,
-      send: (text) => {
-        this.send(text);
-      },
+      send: (text) => this.send(text),
     });
     this.#served = { line, requests, facts };
     line.save();
@@ -221,7 +219,7 @@ export class Host implements ClientHandler {
     this.#served = undefined;
     before.requests.detachAll();
     const { line } = before;
-    line.relay.onClientLeft(line.supervisor.serving);
+    line.relay.onClientLeft(line.supervisor.channel);
     line.dispatcher
       .withdrawWaiting(cause)
       .then(() => line.stop(2_000))

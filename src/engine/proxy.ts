@@ -253,3 +253,5 @@ export class Proxy {
     return reasons;
   }
 }
+
+/** Undefined for what is no JSON: a fact that an older or broken process left. */

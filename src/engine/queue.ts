@@ -23,6 +23,8 @@ export interface QueueHooks {
   readonly keeper: () => Keeper;
   /** The name that the client gave itself; undefined for a line without a client. */
   readonly clientName: string | undefined;
+  /** Whether one more call may be under way. */
+  hasRoom(): boolean;
   /** Sends the call; it has left its lane and entered the window. */
   go(call: LiveCall, channel: Channel): void;
   /** Ends the call, which must not be sent any more; it has left its lane. */
@@ -156,7 +158,7 @@ export class Queue {
       // Invariant B2: writes of a lane one at a time, so that their order is the order of effects.
       if (call.row.safety !== "read" && lane.writing !== undefined) return true;
       const how = this.#stopped(call);
-      if (how === undefined && !this.#pace.mayGo()) return false;
+      if (how === undefined && (!this.#hooks.hasRoom() || !this.#pace.mayGo())) return false;
       this.#hooks.keeper().release(call);
       this.#laneOf.delete(call);
       lane.take();
@@ -179,13 +181,16 @@ export class Queue {
     const { id } = call.row;
     const cause = this.#changedTool(call);
     if (cause !== undefined) return { kind: "bury", id, reason: "tool_changed", cause, at };
-    if (call.row.deadlineAt <= at) {
+    // A deferral that is being written comes first, and sets another deadline.
+    if (call.row.deadlineAt <= at && !call.isWaitEnding) {
       return { kind: "expire", id, cause: "the time it was accepted for was over", at };
     }
     const patience = patienceMs(this.#hooks.clientName ?? "");
     const [waiter] = call.waiters;
     if (patience === undefined || waiter === undefined || call.row.safety !== "unsafe")
       return undefined;
+    // Promised to run late: whoever waits for it now was not the one that it was promised to.
+    if (call.row.acknowledgedAt !== undefined) return undefined;
     if (waiter.since + patience - at >= UNSAFE_PATIENCE_MS) return undefined;
     const words = "too little of its caller's patience was left for a call that can't be repeated";
     return { kind: "expire", id, cause: words, at };

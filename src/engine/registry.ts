@@ -48,6 +48,13 @@ export class Registry {
     return this.#liveIn.get(journal) ?? 0;
   }
 
+  /** Calls that have not ended on this line. */
+  liveOn(line: Line): number {
+    let count = 0;
+    for (const live of this.#live.values()) if (live.line === line) count++;
+    return count;
+  }
+
   addJournal(journal: Journal): void {
     this.#journals.add(journal);
   }

@@ -94,7 +94,8 @@ export class Rescuer {
 
   /** A call ended: lines and journals that served only left-overs may go. */
   onEnded(line: Line): void {
-    if (this.#extra.has(line) && line.queue.size === 0 && line.dispatcher.inFlight === 0) {
+    // Not only what waits or is in flight: a call whose intent is being written is neither.
+    if (this.#extra.has(line) && this.#hooks.registry.liveOn(line) === 0) {
       this.#extra.delete(line);
       line.stop(2_000).catch(this.#context.fatal);
     }
