@@ -63,6 +63,7 @@ export class Proxy {
     this.#operator = new Operator(context, {
       ...shared,
       status: () => this.#status(),
+      cancelHeld: (id, cause) => this.#rescuer.cancelHeld(id, cause),
       anyLine: () => [...this.#hosts].find((host) => host.line !== undefined)?.line,
     });
     this.#controlTool = context.settings.hasControlTool
