@@ -103,6 +103,7 @@ export class Proxy {
           seconds: Math.round(gapMs / 1000),
         },
       );
+      if (gapMs < 0) this.#registry.setBack(-gapMs);
       for (const line of this.#lines()) line.supervisor.wake();
     });
     listener.start((link) => this.#accept(link));
