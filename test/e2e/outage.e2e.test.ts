@@ -25,7 +25,7 @@ describe.each(UPSTREAMS)("a %s upstream", (_name, open) => {
     const { client } = await connect(lab, { args: upstream.target });
     await call(client, "append", { nonce: "before" });
     await upstream.down();
-    await untilAway(lab);
+    await untilAway(lab, client);
     const nonces = numbered(5, "n");
     const answers = Promise.all(nonces.map((nonce) => call(client, "append", { nonce })));
     await untilWaiting(lab, 5);
@@ -114,7 +114,7 @@ describe.each(UPSTREAMS)("a %s upstream", (_name, open) => {
       await call(client, "read_value", { nonce: "before" });
       await upstream.down();
       const downAt = Date.now();
-      await untilAway(lab);
+      await untilAway(lab, client);
       const nonces = numbered(500, "n");
       const answers = Promise.all(nonces.map((nonce) => call(client, "append", { nonce })));
       await untilWaiting(lab, 500);

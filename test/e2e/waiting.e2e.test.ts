@@ -22,7 +22,7 @@ async function waitingProxy(
   const driven = await connect(lab, { args: [...options, ...upstream.target] });
   await call(driven.client, "read_value", { nonce: "before" });
   await upstream.down();
-  await untilAway(lab);
+  await untilAway(lab, driven.client);
   return { ...driven, upstream };
 }
 
