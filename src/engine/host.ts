@@ -27,6 +27,7 @@ import { Greeter } from "./greeter.ts";
 import type { Line } from "./line.ts";
 import type { Registry } from "./registry.ts";
 import { Requests } from "./requests.ts";
+import { withdrawWaiting } from "./withdrawal.ts";
 
 export interface HostHooks {
   readonly registry: Registry;
@@ -220,8 +221,7 @@ export class Host implements ClientHandler {
     before.requests.detachAll();
     const { line } = before;
     line.relay.onClientLeft(line.supervisor.channel);
-    line.dispatcher
-      .withdrawWaiting(cause)
+    withdrawWaiting(line, cause)
       .then(() => line.stop(2_000))
       .catch(this.#context.fatal);
   }

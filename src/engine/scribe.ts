@@ -97,17 +97,24 @@ export class Scribe {
     reply: ReplyMessage | undefined,
   ): Promise<boolean> {
     const { id, attempt } = call.row;
-    const base = { kind: "settle", id, attempt, at: this.#context.world.now() } as const;
+    const at = this.#context.world.now();
     const { executed } = verdict;
+    // Whole literals: members added to a spread cost as much as the rest of an outcome.
     if (verdict.kind === "settle") {
-      return change(call, { ...base, state: verdict.state, executed, reply: reply?.text ?? "" });
+      const { state } = verdict;
+      const text = reply?.text ?? "";
+      return change(call, { kind: "settle", id, attempt, state, executed, reply: text, at });
     }
+    const cause = verdict.failure.message;
     return change(call, {
-      ...base,
+      kind: "settle",
+      id,
+      attempt,
       state: "failed",
       executed,
       reply: "",
-      cause: verdict.failure.message,
+      cause,
+      at,
     });
   }
 
