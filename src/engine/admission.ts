@@ -79,7 +79,8 @@ export class Admission {
   #newWaiter(request: RequestMessage, tool: string | undefined, caller: Caller): Waiter {
     const now = this.#context.world.now();
     const meta = request.params?.["_meta"];
-    const hasToken = isObject(meta) && meta["progressToken"] !== undefined;
+    const token = isObject(meta) ? meta["progressToken"] : undefined;
+    const hasToken = typeof token === "string" || typeof token === "number";
     const span = hasToken ? progressTokenSpan(request.text) : undefined;
     return {
       sessionId: this.#line.session.id,

@@ -15,8 +15,8 @@ export interface Waiter {
   readonly idText: string;
   /** Its progress token as JSON text, if it gave one. */
   readonly tokenText: string | undefined;
-  readonly since: number;
-  readonly holdUntil: number;
+  since: number;
+  holdUntil: number;
   /** A repetition that was attached to the call, not the caller who made it. */
   readonly isRepeat: boolean;
   /** Gives the answer to the client; exactly once. False where the client can't get it any more. */

@@ -14,6 +14,8 @@ export interface OperatorHooks {
   readonly registry: Registry;
   readonly delivery: Delivery;
   status(): ProxyStatus;
+  /** Withdraws a call that waits for a person; false if it is none. */
+  cancelHeld(id: string, cause: string): Promise<boolean>;
   /** A line over which an operator's call may run, if there is one. */
   anyLine(): Line | undefined;
 }
@@ -107,8 +109,8 @@ export class Operator implements Control {
     const { row, journal } = await this.#recall(id);
     if (isTerminal(row.state))
       throw new RefusedError(`call ${id} has already ended: it is ${row.state}`);
-    // Held for a person: in a journal of this process, but in no line.
     const cause = "withdrawn by an operator";
+    if (await this.#hooks.cancelHeld(id, cause)) return (await this.#recall(id)).row;
     const at = this.#context.world.now();
     const what = { kind: "cancel", id, from: "queued", mayHaveRun: false, cause, at } as const;
     if (!(await journal.apply(what, mustSync(row, what)))) {

@@ -63,6 +63,7 @@ export class Proxy {
     this.#operator = new Operator(context, {
       ...shared,
       status: () => this.#status(),
+      cancelHeld: (id, cause) => this.#rescuer.cancelHeld(id, cause),
       anyLine: () => [...this.#hosts].find((host) => host.line !== undefined)?.line,
     });
     this.#controlTool = context.settings.hasControlTool
@@ -97,6 +98,7 @@ export class Proxy {
           seconds: Math.round(gapMs / 1000),
         },
       );
+      if (gapMs < 0) this.#registry.setBack(-gapMs);
       for (const line of this.#lines()) line.supervisor.wake();
     });
     listener.start((link) => this.#accept(link));

@@ -18,6 +18,7 @@ import { type JsonObject, parseMessage } from "../wire/message.ts";
 import type { EngineContext } from "./context.ts";
 import type { Delivery } from "./delivery.ts";
 import type { Line } from "./line.ts";
+import { Held } from "./held.ts";
 import { type LiveCall, newLiveCall } from "./live-call.ts";
 import type { Registry } from "./registry.ts";
 
@@ -50,7 +51,7 @@ const LOST = "the proxy was killed while the call was in flight";
 export class Rescuer {
   readonly #context: EngineContext;
   readonly #hooks: RescuerHooks;
-  readonly #held = new Map<string, () => void>();
+  readonly #held: Held;
   readonly #extra = new Set<Line>();
   #groups: Group[] = [];
   /** Journals of other processes, each with the timer that closes it once nothing in it lives. */
@@ -59,11 +60,19 @@ export class Rescuer {
   constructor(context: EngineContext, hooks: RescuerHooks) {
     this.#context = context;
     this.#hooks = hooks;
+    this.#held = new Held(context, () => {
+      this.#letGo();
+    });
   }
 
   /** Calls that wait for a person. */
   get heldCount(): number {
     return this.#held.size;
+  }
+
+  /** A person withdraws a call that waits for one; false if it is none, or has just ended. */
+  cancelHeld(id: string, cause: string): Promise<boolean> {
+    return this.#held.cancel(id, cause);
   }
 
   get lines(): ReadonlySet<Line> {
@@ -138,7 +147,9 @@ export class Rescuer {
     const { journal } = leftover;
     const request = parseMessage(row.request);
     if (this.#mustHold(leftover, row) || group === undefined || request.kind !== "request") {
-      this.#hold(journal, row);
+      const { wentBackwards } = leftover.recovery.report;
+      const isSound = !leftover.isAbandoned && wentBackwards === undefined;
+      this.#held.add(journal, row, isSound);
       return;
     }
     const call = newLiveCall(row, this.#hooks.registry.nextOrder(), journal, request);
@@ -177,23 +188,6 @@ export class Rescuer {
     const { shield } = this.#hooks.registry;
     shield.remember(row.fingerprint, { kind: "doubt", callId: id, at, isWarned: false });
     return undefined;
-  }
-
-  /** X1: it stays on disk, for `holdfast calls`, and ends with its deadline. */
-  #hold(journal: Journal, row: CallRow): void {
-    const { world } = this.#context;
-    this.#held.set(
-      row.id,
-      world.timer(Math.max(0, row.deadlineAt - world.now()), () => {
-        this.#held.delete(row.id);
-        const cause =
-          "left by a proxy with other credentials or an unsound journal, and nobody took it up";
-        const what: CallChange = { kind: "expire", id: row.id, cause, at: world.now() };
-        journal.apply(what, mustSync(row, what)).then(() => {
-          this.#letGo();
-        }, this.#context.fatal);
-      }),
-    );
   }
 
   #runExtra(): void {
@@ -242,8 +236,7 @@ export class Rescuer {
 
   /** Ends the timers and extra lines. Held and waiting calls stay on disk. */
   async stop(graceMs: number): Promise<void> {
-    for (const stopTimer of this.#held.values()) stopTimer();
-    this.#held.clear();
+    this.#held.stop();
     this.#groups = [];
     await Promise.all([...this.#extra].map((line) => line.stop(graceMs)));
     for (const stopTimer of this.#caretaken.values()) stopTimer?.();
