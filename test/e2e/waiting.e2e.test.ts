@@ -6,6 +6,7 @@ import {
   command,
   connect,
   untilAway,
+  untilUpstream,
   untilWaiting,
   type Driven,
 } from "../support/holdfast-process.ts";
@@ -22,13 +23,18 @@ async function waitingProxy(
   const driven = await connect(lab, { args: [...options, ...upstream.target] });
   await call(driven.client, "read_value", { nonce: "before" });
   await upstream.down();
-  await untilAway(lab);
+  await untilAway(lab, driven.client);
   return { ...driven, upstream };
 }
 
 /** Whatever would run late has run once a later unsafe call of the same session was answered. */
-async function answeredAfterReturn({ client, upstream }: Driven & { upstream: Upstream }) {
+async function answeredAfterReturn(
+  lab: Lab,
+  { client, upstream }: Driven & { upstream: Upstream },
+) {
   await upstream.up();
+  // A short hold would end before a slow machine has the server up.
+  await untilUpstream(lab, (state) => state === "serving");
   expect(await call(client, "append", { nonce: "later" })).toMatchObject({ isError: false });
 }
 
@@ -43,7 +49,7 @@ describe.each(UPSTREAMS)("a %s upstream that is down", (_name, open) => {
       expect(answer.isError).toBe(true);
       expect(answer.told).toMatchObject({ executed: "no", state: "expired" });
     }
-    await answeredAfterReturn(proxy);
+    await answeredAfterReturn(lab, proxy);
     expect(lab.nonces()).toEqual(["before", "later"]);
   });
 
@@ -61,7 +67,7 @@ describe.each(UPSTREAMS)("a %s upstream that is down", (_name, open) => {
     giveUp.abort("enough");
     await rejected;
     await untilWaiting(lab, 0);
-    await answeredAfterReturn(proxy);
+    await answeredAfterReturn(lab, proxy);
     expect(lab.nonces()).toEqual(["before", "later"]);
     const [row] = await calls(lab, "--state", "cancelled");
     expect(row).toMatchObject({ tool: "append", executed: "no" });
@@ -76,7 +82,7 @@ describe.each(UPSTREAMS)("a %s upstream that is down", (_name, open) => {
       const [row] = await calls(lab, "--state", "queued");
       expect((await command(lab, ["calls", "cancel", row?.id ?? ""])).code).toBe(0);
       expect(await answer).toMatchObject({ isError: true, told: { executed: "no" } });
-      await answeredAfterReturn(proxy);
+      await answeredAfterReturn(lab, proxy);
       expect(lab.nonces()).toEqual(["before", "later"]);
     },
   );
@@ -117,7 +123,7 @@ describe.each(UPSTREAMS)("a %s upstream that is down", (_name, open) => {
     const proxy = await waitingProxy(lab, open, "--hold", "1s", "--defer", "none");
     const answer = await call(proxy.client, "note", { nonce: "expired" });
     expect(answer.told).toMatchObject({ executed: "no" });
-    await answeredAfterReturn(proxy);
+    await answeredAfterReturn(lab, proxy);
     expect(lab.nonces()).toEqual(["before", "later"]);
   });
 
