@@ -25,15 +25,18 @@ import type { EngineContext } from "./context.ts";
 import type { Delivery } from "./delivery.ts";
 import { Greeter } from "./greeter.ts";
 import type { Line } from "./line.ts";
+import type { LiveCall } from "./live-call.ts";
 import type { Registry } from "./registry.ts";
 import { Requests } from "./requests.ts";
-import { withdrawWaiting } from "./withdrawal.ts";
+import { takeWaiting, withdrawWaiting } from "./withdrawal.ts";
 
 export interface HostHooks {
   readonly registry: Registry;
   readonly delivery: Delivery;
   readonly controlTool: ControlTool | undefined;
   newLine(session: SessionRow, host: Host, clientName: string): Line;
+  /** Calls that outlive the session of this line. */
+  entrust(line: Line, calls: readonly LiveCall[]): void;
   /** The client is gone for good. */
   onLeft(host: Host, cause: string): void;
 }
@@ -123,7 +126,7 @@ export class Host implements ClientHandler {
   left(cause: string): void {
     if (this.#hasLeft) return;
     this.#hasLeft = true;
-    this.#greeter.stop();
+    this.#greeter.refuse(`the server had not come up when ${cause}`);
     const line = this.#served?.line;
     line?.relay.onClientLeft(line.supervisor.channel);
     this.#hooks.onLeft(this, cause);
@@ -222,7 +225,10 @@ export class Host implements ClientHandler {
     const { line } = before;
     line.relay.onClientLeft(line.supervisor.channel);
     withdrawWaiting(line, cause)
-      .then(() => line.stop(2_000))
+      .then(() => {
+        this.#hooks.entrust(line, takeWaiting(line));
+        return line.stop(2_000);
+      })
       .catch(this.#context.fatal);
   }
 

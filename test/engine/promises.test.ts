@@ -117,8 +117,10 @@ describe("calls left by a dead proxy", () => {
     await after.start();
     const visitor = await after.connected();
     visitor.leave();
+    after.journal.close = () => Promise.resolve();
     await after.proxy.drain("the client left");
-    expect(await before.row("a")).toMatchObject({ state: "queued" });
+    const image = await after.journal.image();
+    expect([...image.rows].map((row) => row.state)).toEqual(["queued"]);
   });
 });
 
@@ -142,5 +144,39 @@ describe("the shield", () => {
       expect(after.upstream.ledger.length, shield).toBe(1);
       expect(again.told(repeated)?.text).toContain("was not sent");
     }
+  });
+});
+
+describe("a client that initialises anew", () => {
+  it("keeps the call that it was promised: it runs when the server is back", async () => {
+    const stage = await new Stage().start();
+    const client = await stage.connected();
+    stage.upstream.kill(away);
+    const id = client.call("note", "a");
+    await stage.world.advance(46_000);
+    expect(client.told(id)?.meta).toMatchObject({ executed: "pending" });
+    client.initialize();
+    await stage.world.advance(10);
+    client.notify("notifications/initialized");
+    stage.upstream.down = undefined;
+    await stage.world.advance(60_000);
+    expect(stage.upstream.ledger.map((call) => call.nonce)).toEqual(["a"]);
+    expect(await stage.row("a")).toMatchObject({ state: "done" });
+  });
+});
+
+describe("a client that ends its input at once", () => {
+  it("gets an answer to everything that it asked", async () => {
+    const stage = new Stage();
+    const client = stage.client();
+    const ids = [client.initialize(), client.request("tools/list"), client.call("write", "a")];
+    client.leave();
+    const ended = stage.proxy.drain("the client closed our stdin");
+    await stage.world.settle();
+    await stage.start();
+    await stage.world.advance(20_000);
+    await ended;
+    for (const id of ids) expect(client.answerTo(id), String(id)).toBeDefined();
+    expect(stage.upstream.ledger).toEqual([]);
   });
 });
