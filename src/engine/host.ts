@@ -34,6 +34,8 @@ export interface HostHooks {
   readonly delivery: Delivery;
   readonly controlTool: ControlTool | undefined;
   newLine(session: SessionRow, host: Host, clientName: string): Line;
+  /** The client began another session; deferred calls of this one are still to run. */
+  onSessionEnd(line: Line): void;
   /** The client is gone for good. */
   onLeft(host: Host, cause: string): void;
 }
@@ -221,7 +223,13 @@ export class Host implements ClientHandler {
     before.requests.detachAll();
     const { line } = before;
     line.relay.onClientLeft(line.supervisor.channel);
+<<<<<<< HEAD
     withdrawWaiting(line, cause)
+=======
+    this.#hooks.onSessionEnd(line);
+    line.dispatcher
+      .withdrawWaiting(cause)
+>>>>>>> engine
       .then(() => line.stop(2_000))
       .catch(this.#context.fatal);
   }
