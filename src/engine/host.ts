@@ -19,6 +19,7 @@ import {
   type ReplyMessage,
   type RequestMessage,
 } from "../wire/message.ts";
+import { jsonText } from "../wire/json-text.ts";
 import { revisionOf } from "../wire/revisions.ts";
 import type { ControlTool } from "./control-tool.ts";
 import type { EngineContext } from "./context.ts";
@@ -207,7 +208,7 @@ export class Host implements ClientHandler {
       upstream: identity.upstream,
       credentials: identity.credentials,
       era: dialect.era,
-      handshake: JSON.stringify(params),
+      handshake: jsonText(params),
       logLevel: undefined,
       subscriptions: [],
       createdAt: now,
@@ -223,13 +224,8 @@ export class Host implements ClientHandler {
     before.requests.detachAll();
     const { line } = before;
     line.relay.onClientLeft(line.supervisor.channel);
-<<<<<<< HEAD
-    withdrawWaiting(line, cause)
-=======
     this.#hooks.onSessionEnd(line);
-    line.dispatcher
-      .withdrawWaiting(cause)
->>>>>>> engine
+    withdrawWaiting(line, cause)
       .then(() => line.stop(2_000))
       .catch(this.#context.fatal);
   }
