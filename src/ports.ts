@@ -151,14 +151,15 @@ export interface ClientLink {
   readonly id: string;
   /** A client of this transport can come back for what it missed. */
   readonly canResume: boolean;
-  send(text: string): void;
+  /** False where the client can't get it any more. */
+  send(text: string): boolean;
   /** Bytes handed over but not yet taken by the client. */
   bufferedBytes(): number;
 }
 
 export interface ClientHandler {
   receive(inbound: Inbound): void;
-  /** The client is gone for good (EOF); nothing can be sent any more. */
+  /** The client asks nothing more (EOF). What is in flight may still be answered; it may still read. */
   left(cause: string): void;
 }
 

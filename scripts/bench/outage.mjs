@@ -29,13 +29,14 @@ async function serverStartMs() {
   return took;
 }
 
-/** The running proxy's own word on how many calls wait in its journal. */
+/** The running proxy's own word: how many calls wait, and how many of them are on disk. */
 async function waitingCalls(folder) {
-  const text = await holdfastCommand(folder, "status", "--json");
-  const { proxies } = JSON.parse(text);
-  return proxies
+  const { proxies } = JSON.parse(await holdfastCommand(folder, "status", "--json"));
+  const waiting = proxies
     .flatMap((proxy) => proxy.sessions)
     .reduce((sum, session) => sum + session.upstream.waiting, 0);
+  const rows = proxies.reduce((sum, proxy) => sum + proxy.journal.rows, 0);
+  return Math.min(waiting, rows);
 }
 
 async function queueUp(client, folder, tool, count) {

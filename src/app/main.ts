@@ -104,8 +104,6 @@ class Run {
     for (const journal of [own, ...leftovers.map((left) => left.journal)]) {
       await this.#endLeftoverChildren(journal);
     }
-    const links = await own.kept("link:");
-    this.#proxy.restoreLink(links.get(`link:${identity.upstream}`));
     const recovery = await own.recover(this.#world.now());
     await this.#proxy.recover(own, [
       { journal: own, recovery, isAbandoned: false, isCaretaken: false },

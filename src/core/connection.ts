@@ -235,7 +235,9 @@ function onSessionLost(link: Link, context: LinkContext): Link {
   if (sessionLosses.length < SESSION_LOSSES_MAX) {
     return { ...retryAt({ ...link, sessionLosses }, now, now), failures: 0 };
   }
-  return retryAt({ ...link, sessionLosses }, now + delay(link, context), now);
+  const over = sessionLosses.length - SESSION_LOSSES_MAX + 1;
+  const pause = backoffMs(BACKOFF[context.transport], over, context.random);
+  return retryAt({ ...link, sessionLosses }, now + pause, now);
 }
 
 function redial(link: Link, failure: Failure, context: LinkContext): Link {

@@ -33,7 +33,9 @@ export const SHIELD_MS = 600_000;
 
 export class Shield {
   readonly #mode: ShieldMode;
-  readonly #byFingerprint = new Map<string, Remembered>();
+  /** Apart from the ended ones, so that a sweep costs nothing per call that runs. */
+  readonly #running = new Map<string, Remembered & { readonly kind: "running" }>();
+  readonly #ended = new Map<string, Remembered & { readonly kind: "stored" | "doubt" }>();
 
   constructor(mode: ShieldMode) {
     this.#mode = mode;
@@ -41,49 +43,53 @@ export class Shield {
 
   remember(fingerprint: string | undefined, what: Remembered): void {
     if (fingerprint === undefined) return;
+    this.#running.delete(fingerprint);
     // Re-inserting moves it to the end, so that `sweep` meets the oldest first.
-    this.#byFingerprint.delete(fingerprint);
-    this.#byFingerprint.set(fingerprint, what);
+    this.#ended.delete(fingerprint);
+    if (what.kind === "running") this.#running.set(fingerprint, what);
+    else this.#ended.set(fingerprint, what);
   }
 
   /** Forgets `callId` if it is still what the fingerprint stands for. */
   forget(fingerprint: string | undefined, callId: string): void {
     if (fingerprint === undefined) return;
-    if (this.#byFingerprint.get(fingerprint)?.callId === callId)
-      this.#byFingerprint.delete(fingerprint);
+    for (const known of [this.#running, this.#ended]) {
+      if (known.get(fingerprint)?.callId === callId) known.delete(fingerprint);
+    }
   }
 
   /** What becomes of a new call with this fingerprint. Uses up a warning. */
   check(fingerprint: string, now: number): ShieldVerdict {
-    const seen = this.#byFingerprint.get(fingerprint);
-    if (seen === undefined || this.#mode === "off") return { kind: "pass" };
-    if (seen.kind === "running") return { kind: "attach", callId: seen.callId };
+    if (this.#mode === "off") return { kind: "pass" };
+    const running = this.#running.get(fingerprint);
+    if (running !== undefined) return { kind: "attach", callId: running.callId };
+    const seen = this.#ended.get(fingerprint);
+    if (seen === undefined) return { kind: "pass" };
     if (now - seen.at > SHIELD_MS) {
-      this.#byFingerprint.delete(fingerprint);
+      this.#ended.delete(fingerprint);
       return { kind: "pass" };
     }
     if (seen.kind === "stored") {
-      this.#byFingerprint.delete(fingerprint);
+      this.#ended.delete(fingerprint);
       return { kind: "replay", callId: seen.callId };
     }
     if (seen.isWarned && this.#mode === "warn") {
-      this.#byFingerprint.delete(fingerprint);
+      this.#ended.delete(fingerprint);
       return { kind: "pass" };
     }
-    this.#byFingerprint.set(fingerprint, { ...seen, isWarned: true });
+    this.#ended.set(fingerprint, { ...seen, isWarned: true });
     return { kind: "warn", callId: seen.callId };
   }
 
   /** Drops what no longer matters; bounded work, called with every remembered outcome. */
   sweep(now: number): void {
-    for (const [fingerprint, seen] of this.#byFingerprint) {
-      if (seen.kind === "running") continue;
+    for (const [fingerprint, seen] of this.#ended) {
       if (now - seen.at <= SHIELD_MS) return;
-      this.#byFingerprint.delete(fingerprint);
+      this.#ended.delete(fingerprint);
     }
   }
 
   get size(): number {
-    return this.#byFingerprint.size;
+    return this.#running.size + this.#ended.size;
   }
 }

@@ -26,8 +26,8 @@ export type Outcome =
 
 export interface AttemptFacts {
   readonly safety: Safety;
-  /** Sendings so far, this one included. */
-  readonly attempt: number;
+  /** Sendings so far, this one included, without those that provably did not run. */
+  readonly sendings: number;
   /** How many attempts of this call ended with the upstream's process exiting. */
   readonly crashes: number;
 }
@@ -76,6 +76,6 @@ export function judge(outcome: Outcome, facts: AttemptFacts): Verdict {
 function judgeLoss(failure: Failure, facts: AttemptFacts): Verdict {
   if (facts.safety === "unsafe") return { kind: "bury", reason: "outcome_unknown", failure };
   if (facts.crashes >= POISON_CRASHES) return { kind: "bury", reason: "poison", failure };
-  if (facts.attempt >= ATTEMPTS_MAX) return { kind: "bury", reason: "outcome_unknown", failure };
+  if (facts.sendings >= ATTEMPTS_MAX) return { kind: "bury", reason: "outcome_unknown", failure };
   return { kind: "retry", failure };
 }

@@ -23,7 +23,7 @@ export interface Caller {
   readonly clientName: string;
   /** The client can come back for what it missed: everything of it is journalled. */
   readonly canResume: boolean;
-  answer(text: string): void;
+  answer(text: string): boolean;
   notify(text: string): void;
 }
 

@@ -26,13 +26,19 @@ import type { EngineContext } from "./context.ts";
 const PAGES_MAX = 1_000;
 const PAGE_TIMEOUT_MS = 10_000;
 
+export interface KnownTool extends ToolFacts {
+  readonly isKnown: boolean;
+}
+
+const NO_TOOL: KnownTool = { ...UNKNOWN_TOOL, isKnown: false };
+
 export class Cataloguer {
   readonly #context: EngineContext;
   readonly #key: string;
   #handshake: JsonObject | undefined;
   #lists: Partial<Record<ListKind, readonly unknown[]>> = {};
   #seenAt: number | undefined;
-  #tools: ReadonlyMap<string, ToolFacts> = new Map();
+  #tools = new Map<string, KnownTool>();
   #isExact = false;
 
   /** `key`: the kind of client, `handshakeVariant()`. */
@@ -65,11 +71,18 @@ export class Cataloguer {
     return this.#lists[kind];
   }
 
-  tool(name: string | undefined): ToolFacts & { readonly isKnown: boolean } {
-    const facts = name === undefined ? undefined : this.#tools.get(name);
-    if (facts === undefined) return { ...UNKNOWN_TOOL, isKnown: false };
-    if (this.#context.settings.trustAnnotations) return { ...facts, isKnown: true };
-    return { ...UNKNOWN_TOOL, schema: facts.schema, isKnown: true };
+  tool(name: string | undefined): KnownTool {
+    return (name === undefined ? undefined : this.#tools.get(name)) ?? NO_TOOL;
+  }
+
+  /** The tools as they are judged: an untrusted server's annotations say nothing. */
+  #readTools(): void {
+    const { trustAnnotations } = this.#context.settings;
+    this.#tools = new Map();
+    for (const [name, facts] of toolsOf(this.#lists.tools ?? [])) {
+      const trusted = trustAnnotations ? facts : { ...UNKNOWN_TOOL, schema: facts.schema };
+      this.#tools.set(name, { ...trusted, isKnown: true });
+    }
   }
 
   /** Whether the tools are known from the upstream in this process or from disk. */
@@ -98,7 +111,7 @@ export class Cataloguer {
       if (known === undefined || listText(known) !== listText(items)) changed.push(kind);
       this.#lists[kind] = items;
     }
-    this.#tools = toolsOf(this.#lists.tools ?? []);
+    this.#readTools();
     return changed;
   }
 
@@ -120,7 +133,7 @@ export class Cataloguer {
   #take(variant: Variant, isExact: boolean): void {
     this.#handshake = variant.handshake;
     this.#lists = { ...variant.lists };
-    this.#tools = toolsOf(this.#lists.tools ?? []);
+    this.#readTools();
     this.#seenAt = variant.seenAt;
     this.#isExact = isExact;
   }

@@ -12,7 +12,7 @@ import { parseMessage, type ReplyMessage, withUpstreamId } from "../wire/message
 import type { Channel } from "./channel.ts";
 import type { EngineContext } from "./context.ts";
 import type { Keeper } from "./keeper.ts";
-import { change, changeInMemory, type LiveCall } from "./live-call.ts";
+import { beginFirstAttempt, change, type LiveCall } from "./live-call.ts";
 import type { Queue } from "./queue.ts";
 import type { Scribe } from "./scribe.ts";
 import type { Supervisor } from "./supervisor.ts";
@@ -74,17 +74,15 @@ export class Dispatcher {
   /** Sends a call of which nothing is on disk: a read for a client that can't resume. */
   sendUnjournalled(call: LiveCall, channel: Channel): void {
     const upstreamId = channel.nextId();
-    const at = this.#context.world.now();
-    changeInMemory(call, { kind: "dispatch", id: call.row.id, attempt: 1, upstreamId, at });
+    beginFirstAttempt(call, upstreamId, this.#context.world.now());
     this.#send(call, channel, upstreamId);
   }
 
   /** The fast path of a journalled call: one commit straight to `sent`, then the bytes (T1'). */
   sendJournalled(call: LiveCall, channel: Channel): void {
     const upstreamId = channel.nextId();
-    const sentAt = this.#context.world.now();
     call.phase = "committing";
-    call.row = { ...call.row, state: "sent", attempt: 1, upstreamId, sentAt };
+    beginFirstAttempt(call, upstreamId, this.#context.world.now());
     this.#write(async () => {
       if (await this.#hooks.scribe().admit(call))
         await this.#afterIntent(call, channel, upstreamId);
@@ -153,6 +151,7 @@ export class Dispatcher {
   #send(call: LiveCall, channel: Channel, upstreamId: string): void {
     const { request } = call;
     call.phase = "sent";
+    call.sendings++;
     this.#inFlight.set(upstreamId, call);
     const about = { kind: "request", id: upstreamId, safety: call.row.safety } as const;
     if (request !== undefined && channel.send(withUpstreamId(request, upstreamId), about)) return;
@@ -180,8 +179,13 @@ export class Dispatcher {
       .catch(this.#context.fatal)
       .finally(() => {
         this.#writing--;
-        if (this.#context.settings.concurrency !== undefined) this.#hooks.queue().pump();
+        this.#useRoom();
       });
+  }
+
+  /** With a limit on calls in flight, one that came back makes room for one that waits. */
+  #useRoom(): void {
+    if (this.#context.settings.concurrency !== undefined) this.#hooks.queue().pump();
   }
 
   #conclude(call: LiveCall, outcome: Outcome, reply: ReplyMessage | undefined): void {
@@ -197,7 +201,14 @@ export class Dispatcher {
     if (call === undefined) return false;
     this.#inFlight.delete(id as string);
     this.#context.tally.replied(this.#context.world.now() - (call.row.sentAt ?? 0));
-    this.#conclude(call, { kind: "replied", errorCode: message.error?.code }, message);
+    if (call.isJournalled) {
+      this.#conclude(call, { kind: "replied", errorCode: message.error?.code }, message);
+    } else {
+      // Nothing of it is on disk, and a reply settles it whatever it says (J1).
+      call.stopGiveUp?.();
+      this.#hooks.scribe().end(call, message);
+      this.#useRoom();
+    }
     return true;
   }
 
@@ -205,6 +216,7 @@ export class Dispatcher {
     const call = this.#inFlight.get(upstreamId);
     if (call === undefined) return;
     this.#inFlight.delete(upstreamId);
+    if (outcome.kind === "refused") call.sendings--;
     const cause = outcome.failure;
     if (outcome.kind === "lost" && FAILURES[cause.kind].countsForBreaker) {
       this.#hooks.supervisor().strike();
@@ -266,14 +278,6 @@ export class Dispatcher {
     });
   }
 
-  /** The end: what waits is withdrawn, except what was promised to run late; that stays on disk. */
-  async withdrawWaiting(cause: string): Promise<void> {
-    const calls = this.#hooks.queue().calls();
-    const mine = calls.filter((call) => call.row.acknowledgedAt === undefined);
-    for (const call of calls) if (!mine.includes(call)) this.#hooks.keeper().tellAllPending(call);
-    await Promise.all(mine.map((call) => this.cancel(call, cause)));
-  }
-
   /** The end of the end: what is still in flight gets no answer any more, and its callers are told. */
   async abandon(cause: string): Promise<void> {
     const calls = [...this.#inFlight.values()];
@@ -284,15 +288,6 @@ export class Dispatcher {
         const words = `no answer came before the end: ${cause}`;
         if (await scribe.bury(call, "outcome_unknown", words)) scribe.end(call, undefined);
       }),
-    );
-  }
-
-  /** Ends all queued calls as not executed: the server's state that they relied on is gone. */
-  async expireAll(cause: string): Promise<void> {
-    const at = this.#context.world.now();
-    const calls = this.#hooks.queue().calls();
-    await Promise.all(
-      calls.map((call) => this.stop(call, { kind: "expire", id: call.row.id, cause, at })),
     );
   }
 }

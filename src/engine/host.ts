@@ -27,6 +27,7 @@ import { Greeter } from "./greeter.ts";
 import type { Line } from "./line.ts";
 import type { Registry } from "./registry.ts";
 import { Requests } from "./requests.ts";
+import { withdrawWaiting } from "./withdrawal.ts";
 
 export interface HostHooks {
   readonly registry: Registry;
@@ -70,8 +71,9 @@ export class Host implements ClientHandler {
     return this.#greeter.isWaiting;
   }
 
-  send(text: string): void {
-    if (!this.#hasLeft) this.#link.send(text);
+  /** False where the client can't get it any more. */
+  send(text: string): boolean {
+    return this.#link.send(text);
   }
 
   status(): SessionStatus | undefined {
@@ -126,7 +128,6 @@ export class Host implements ClientHandler {
     this.#greeter.stop();
     const line = this.#served?.line;
     line?.relay.onClientLeft(line.supervisor.channel);
-    this.#served?.requests.detachAll();
     this.#hooks.onLeft(this, cause);
   }
 
@@ -191,9 +192,7 @@ export class Host implements ClientHandler {
       registry: this.#hooks.registry,
       delivery: this.#hooks.delivery,
       controlTool: this.#hooks.controlTool,
-      send: (text) => {
-        this.send(text);
-      },
+      send: (text) => this.send(text),
     });
     this.#served = { line, requests, facts };
     line.save();
@@ -225,8 +224,7 @@ export class Host implements ClientHandler {
     const { line } = before;
     line.relay.onClientLeft(line.supervisor.channel);
     this.#hooks.onSessionEnd(line);
-    line.dispatcher
-      .withdrawWaiting(cause)
+    withdrawWaiting(line, cause)
       .then(() => line.stop(2_000))
       .catch(this.#context.fatal);
   }

@@ -19,6 +19,7 @@ import { Relay } from "./relay.ts";
 import { Replayer } from "./replayer.ts";
 import { Scribe } from "./scribe.ts";
 import { Supervisor } from "./supervisor.ts";
+import { expireWaiting } from "./withdrawal.ts";
 
 export interface LineClient {
   readonly name: string;
@@ -238,7 +239,9 @@ export class Line {
 
   async #prepare(channel: Channel, isResumed: boolean): Promise<Failure | undefined> {
     if (!isResumed && this.#connections > 0 && this.#context.settings.isStateful) {
-      await this.dispatcher.expireAll(
+      await expireWaiting(
+        this.#context,
+        this,
         "the server keeps state per session, and that session is gone",
       );
     }

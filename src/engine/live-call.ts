@@ -19,8 +19,8 @@ export interface Waiter {
   holdUntil: number;
   /** A repetition that was attached to the call, not the caller who made it. */
   readonly isRepeat: boolean;
-  /** Gives the answer to the client; exactly once. */
-  readonly answer: (text: string) => void;
+  /** Gives the answer to the client; exactly once. False where the client can't get it any more. */
+  readonly answer: (text: string) => boolean;
   /** Sends a notification that belongs to this request. */
   readonly notify: (text: string) => void;
   progress: number;
@@ -45,10 +45,10 @@ export interface LiveCall {
   readonly bytes: number;
   readonly waiters: Set<Waiter>;
   phase: CallPhase;
+  /** Sendings of which it is not proven that they did not run; refused ones are free. */
+  sendings: number;
   /** Times that the upstream's process exited while it was in flight. */
   crashes: number;
-  /** Attempts that were refused before a byte left: they do not count against its limit. */
-  freeAttempts: number;
   /** Why it was given up while it waited, was being sent or in flight; it is never sent again. */
   givenUp: string | undefined;
   stopGiveUp: (() => void) | undefined;
@@ -77,6 +77,21 @@ export function changeInMemory(call: LiveCall, what: CallChange): boolean {
   return true;
 }
 
+type Fresh = { -readonly [K in keyof CallRow]: CallRow[K] };
+
+/**
+ * The first attempt of a call that was accepted in this turn. Its row is nobody else's yet, so it is
+ * changed in place: this is the path of every call that does not wait.
+ */
+export function beginFirstAttempt(call: LiveCall, upstreamId: string, at: number): void {
+  const row = call.row as Fresh;
+  assert(row.attempt === 0 && row.seq === 0, "the first attempt of a new call");
+  row.state = "sent";
+  row.attempt = 1;
+  row.upstreamId = upstreamId;
+  row.sentAt = at;
+}
+
 export function newLiveCall(
   row: CallRow,
   order: number,
@@ -92,8 +107,8 @@ export function newLiveCall(
     bytes: row.request.length,
     waiters: new Set(),
     phase: "queued",
+    sendings: row.attempt,
     crashes: 0,
-    freeAttempts: 0,
     givenUp: undefined,
     stopGiveUp: undefined,
     isWaitEnding: false,

@@ -8,7 +8,6 @@
 import type { SavedLink } from "../core/connection.ts";
 import type { ProxyStatus, SessionStatus } from "../core/status.ts";
 import type { SessionRow } from "../core/session.ts";
-import { isObject } from "../wire/message.ts";
 import type { ClientHandler, ClientLink, Control, Journal, Listener } from "../ports.ts";
 import type { EngineContext } from "./context.ts";
 import { type ControlTool, newControlTool } from "./control-tool.ts";
@@ -17,6 +16,7 @@ import { drain } from "./drain.ts";
 import { startHeartbeat } from "./heartbeat.ts";
 import { Host } from "./host.ts";
 import { Line } from "./line.ts";
+import { readLinkRecord } from "./link-record.ts";
 import { Operator } from "./operator.ts";
 import { Registry } from "./registry.ts";
 import { type Leftover, Rescuer } from "./rescuer.ts";
@@ -83,15 +83,10 @@ export class Proxy {
     this.#journal = journal;
     this.#leftovers = leftovers;
     this.#registry.addJournal(journal);
+    this.#savedLink = await readLinkRecord(journal, this.#context.identity.upstream);
     await this.#rescuer.take(leftovers);
     for (const host of this.#hosts) if (host.line !== undefined) this.#rescuer.attach(host.line);
     this.#prune();
-  }
-
-  /** Breaker and backoff of an earlier process, as text. Unreadable: as if there were none. */
-  restoreLink(text: string | undefined): void {
-    const value = text === undefined ? undefined : parseJson(text);
-    if (isObject(value)) this.#savedLink = value as unknown as SavedLink;
   }
 
   start(listener: Listener): void {
@@ -265,10 +260,3 @@ export class Proxy {
 }
 
 /** Undefined for what is no JSON: a fact that an older or broken process left. */
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text) as unknown;
-  } catch {
-    return undefined;
-  }
-}

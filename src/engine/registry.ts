@@ -14,6 +14,7 @@ export interface Recalled {
 export class Registry {
   readonly shield: Shield;
   readonly #live = new Map<string, { readonly call: LiveCall; line: Line }>();
+  readonly #liveIn = new Map<Journal, number>();
   readonly #journals = new Set<Journal>();
   #orders = 0;
 
@@ -27,11 +28,16 @@ export class Registry {
   }
 
   add(call: LiveCall, line: Line): void {
+    this.remove(call.row.id);
     this.#live.set(call.row.id, { call, line });
+    this.#liveIn.set(call.journal, this.liveIn(call.journal) + 1);
   }
 
   remove(callId: string): void {
+    const known = this.#live.get(callId);
+    if (known === undefined) return;
     this.#live.delete(callId);
+    this.#liveIn.set(known.call.journal, this.liveIn(known.call.journal) - 1);
   }
 
   find(callId: string): { readonly call: LiveCall; readonly line: Line } | undefined {
@@ -39,9 +45,7 @@ export class Registry {
   }
 
   liveIn(journal: Journal): number {
-    let count = 0;
-    for (const { call } of this.#live.values()) if (call.journal === journal) count++;
-    return count;
+    return this.#liveIn.get(journal) ?? 0;
   }
 
   /** The wall clock was set back by so much: nobody shall wait longer for it. */
@@ -68,6 +72,7 @@ export class Registry {
 
   removeJournal(journal: Journal): void {
     this.#journals.delete(journal);
+    this.#liveIn.delete(journal);
   }
 
   get journals(): ReadonlySet<Journal> {

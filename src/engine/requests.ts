@@ -21,7 +21,8 @@ export interface RequestsParts {
   readonly registry: Registry;
   readonly delivery: Delivery;
   readonly controlTool: ControlTool | undefined;
-  send(text: string): void;
+  /** False where the client can't get it any more. */
+  send(text: string): boolean;
 }
 
 /** How long a list of a serving upstream is waited for before the catalogue's is given. */
@@ -83,7 +84,7 @@ export class Requests {
     this.#detach(accepted, reason === "" ? cause : `${cause}: ${reason}`);
   }
 
-  /** The client is gone: nobody waits for any of them. */
+  /** The session is over: nobody waits for any of them. */
   detachAll(): void {
     for (const accepted of this.#open.values()) this.#detach(accepted);
     this.#open.clear();
@@ -101,7 +102,7 @@ export class Requests {
       state.isAnswered = true;
       // A client that reuses an id while it is open gets both answers; the newer owns the entry.
       if (this.#open.get(idText)?.waiter.answer === answer) this.#open.delete(idText);
-      send(shape(text));
+      return send(shape(text));
     };
     const caller = { clientName: facts.name, canResume, answer, notify: send };
     const accepted = this.#admission.accept(request, methodOf(request.method), tool, caller);

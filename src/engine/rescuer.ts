@@ -85,7 +85,7 @@ export class Rescuer {
       this.#hooks.registry.addJournal(leftover.journal);
       if (leftover.isCaretaken) this.#caretaken.set(leftover.journal, undefined);
       for (const row of leftover.recovery.undelivered) this.#remember(row);
-      await this.#takeRows(leftover);
+      await this.#takeLive(leftover);
     }
     this.#letGo();
     this.#runExtraLater();
@@ -132,26 +132,32 @@ export class Rescuer {
     }
   }
 
-  /** All rows are judged before any is waited for, so that the journal commits them together. */
-  async #takeRows(leftover: Leftover): Promise<void> {
+  /** All verdicts are posted at once, so that they share commits however many calls were left. */
+  async #takeLive(leftover: Leftover): Promise<void> {
     const { journal, recovery } = leftover;
-    const judged = recovery.live.map((row) =>
-      row.state === "in_doubt" ? this.#judge(journal, row) : Promise.resolve(row),
-    );
-    const sessions = new Map<string, SessionRow | undefined>();
-    for (const { sessionId } of recovery.live) {
-      if (sessions.has(sessionId)) continue;
-      sessions.set(sessionId, await journal.findSession(sessionId));
+    const ids = new Set(recovery.live.map((row) => row.sessionId));
+    const [rows, sessions] = await Promise.all([
+      Promise.all(
+        recovery.live.map((row) => (row.state === "in_doubt" ? this.#judge(journal, row) : row)),
+      ),
+      Promise.all([...ids].map((id) => journal.findSession(id))),
+    ]);
+    const groups = new Map<string, Group>();
+    for (const session of sessions) {
+      if (session === undefined) continue;
+      const variant = handshakeVariant(JSON.parse(session.handshake) as JsonObject);
+      groups.set(session.id, { session, variant, calls: [] });
     }
-    for (const row of await Promise.all(judged)) {
-      if (row !== undefined) this.#takeRow(leftover, row, sessions.get(row.sessionId));
+    for (const row of rows) {
+      if (row !== undefined) this.#takeRow(leftover, row, groups.get(row.sessionId));
     }
+    this.#groups.push(...[...groups.values()].filter((group) => group.calls.length > 0));
   }
 
-  #takeRow(leftover: Leftover, row: CallRow, session: SessionRow | undefined): void {
+  #takeRow(leftover: Leftover, row: CallRow, group: Group | undefined): void {
     const { journal } = leftover;
     const request = parseMessage(row.request);
-    if (this.#mustHold(leftover, row) || session === undefined || request.kind !== "request") {
+    if (this.#mustHold(leftover, row) || group === undefined || request.kind !== "request") {
       const { wentBackwards } = leftover.recovery.report;
       const isSound = !leftover.isAbandoned && wentBackwards === undefined;
       this.#held.add(journal, row, isSound);
@@ -160,13 +166,7 @@ export class Rescuer {
     const call = newLiveCall(row, this.#hooks.registry.nextOrder(), journal, request);
     call.isJournalled = true;
     this.#context.bounds.count(row.sessionId, call.bytes);
-    const group = this.#groups.find((g) => g.session.id === session.id);
-    if (group !== undefined) {
-      group.calls.push(call);
-      return;
-    }
-    const variant = handshakeVariant(JSON.parse(session.handshake) as JsonObject);
-    this.#groups.push({ session, variant, calls: [call] });
+    group.calls.push(call);
   }
 
   #mustHold(leftover: Leftover, row: CallRow): boolean {
@@ -185,7 +185,7 @@ export class Rescuer {
     const { id, safety, attempt } = row;
     const verdict = judge(
       { kind: "lost", failure: failure("reset", LOST) },
-      { safety, attempt, crashes: 0 },
+      { safety, sendings: attempt, crashes: 0 },
     );
     if (verdict.kind === "retry" && row.deadlineAt > at) {
       const what: CallChange = { kind: "requeue", id, attempt, cause: LOST, at };

@@ -61,12 +61,8 @@ export class Scribe {
 
   async conclude(call: LiveCall, outcome: Outcome, reply: ReplyMessage | undefined): Promise<void> {
     call.stopGiveUp?.();
-    const { safety, attempt } = call.row;
-    const verdict = judge(outcome, {
-      safety,
-      attempt: attempt - call.freeAttempts,
-      crashes: call.crashes,
-    });
+    const { sendings, crashes } = call;
+    const verdict = judge(outcome, { safety: call.row.safety, sendings, crashes });
     let isMine: Promise<boolean>;
     switch (verdict.kind) {
       case "requeue":
@@ -101,17 +97,24 @@ export class Scribe {
     reply: ReplyMessage | undefined,
   ): Promise<boolean> {
     const { id, attempt } = call.row;
-    const base = { kind: "settle", id, attempt, at: this.#context.world.now() } as const;
+    const at = this.#context.world.now();
     const { executed } = verdict;
+    // Whole literals: members added to a spread cost as much as the rest of an outcome.
     if (verdict.kind === "settle") {
-      return change(call, { ...base, state: verdict.state, executed, reply: reply?.text ?? "" });
+      const { state } = verdict;
+      const text = reply?.text ?? "";
+      return change(call, { kind: "settle", id, attempt, state, executed, reply: text, at });
     }
+    const cause = verdict.failure.message;
     return change(call, {
-      ...base,
+      kind: "settle",
+      id,
+      attempt,
       state: "failed",
       executed,
       reply: "",
-      cause: verdict.failure.message,
+      cause,
+      at,
     });
   }
 
@@ -143,7 +146,6 @@ export class Scribe {
     const steps: CallChange[] =
       verdict.kind === "retry" ? [{ kind: "doubt", id, attempt, cause, at }] : [];
     steps.push({ kind: "requeue", id, attempt, cause, at });
-    if (verdict.kind === "requeue" && verdict.isFree) call.freeAttempts++;
     queue.leave(call, false);
     let isMine: Promise<boolean>;
     if (call.isJournalled) {

@@ -15,7 +15,6 @@ import {
   type LinkEvent,
   nextDialAt,
   restoreLink,
-  saveLink,
   type SavedLink,
   step,
 } from "../core/connection.ts";
@@ -24,6 +23,7 @@ import type { Connector, ResumeTicket } from "../ports.ts";
 import type { Message } from "../wire/message.ts";
 import { Channel } from "./channel.ts";
 import type { EngineContext } from "./context.ts";
+import { saveLinkRecord } from "./link-record.ts";
 import { Liveness } from "./liveness.ts";
 
 export interface SupervisorHooks {
@@ -235,7 +235,7 @@ export class Supervisor {
       return;
     }
     this.#apply({ kind: "serve" });
-    this.#save();
+    saveLinkRecord(this.#context, this.#link);
     this.#liveness.start();
     this.#hooks.onServing(channel);
   }
@@ -292,19 +292,6 @@ export class Supervisor {
   #failed(cause: Failure): void {
     this.#context.tally.failed(cause.kind);
     this.#apply({ kind: "fail", failure: cause });
-    this.#save();
-  }
-
-  /** Breaker and backoff survive the process, so that a restart does not reset a crash loop. */
-  #save(): void {
-    const text = JSON.stringify(saveLink(this.#link, this.#context.world.now()));
-    this.#context
-      .journal()
-      .then((journal) => journal.keep(`link:${this.#context.identity.upstream}`, text))
-      .catch((error: unknown) => {
-        this.#context.log("warn", "could not save the state of the connection", {
-          error: String(error),
-        });
-      });
+    saveLinkRecord(this.#context, this.#link);
   }
 }

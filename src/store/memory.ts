@@ -5,7 +5,7 @@
 import { assert } from "../base/assert.ts";
 import { JournalError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
-import { apply, isTerminal } from "../core/call.ts";
+import { apply, isRepeatable, isTerminal } from "../core/call.ts";
 import type { CallChange, CallRow } from "../core/call.ts";
 import type { SessionRow } from "../core/session.ts";
 import type { JournalStats } from "../core/status.ts";
@@ -102,7 +102,8 @@ class MemoryJournal implements Journal {
     const next = row === undefined ? undefined : apply(row, change);
     if (next === undefined) return false;
     encodeRow(next);
-    const isDropping = change.kind === "deliver" && this.#dropsDelivered;
+    const isDropping =
+      change.kind === "deliver" && this.#dropsDelivered && !isRepeatable(next.state);
     this.#rows.set(next.id, isDropping ? { ...next, request: "", reply: undefined } : next);
     return true;
   }

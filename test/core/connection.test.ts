@@ -126,7 +126,7 @@ describe("an upstream connection", () => {
       link = redialled(link, START + i);
     }
     expect(delays.slice(0, 2)).toEqual([0, 0]);
-    expect(delays[5]).toBeGreaterThan(0);
+    expect(delays.slice(2).every((delay) => delay > 0)).toBe(true);
     const later = failed(link, "session_lost", START + 61_000);
     expect(later.nextAttemptAt).toBe(START + 61_000);
   });

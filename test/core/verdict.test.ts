@@ -31,7 +31,7 @@ function outcomeOf(kind: Outcome["kind"], failureKind: FailureKind = "reset"): O
 
 const anyFacts = fc.record({
   safety: fc.constantFrom(...SAFETIES),
-  attempt: fc.integer({ min: 1, max: 10 }),
+  sendings: fc.integer({ min: 1, max: 10 }),
   crashes: fc.integer({ min: 0, max: 10 }),
 });
 const anyOutcome = fc.oneof(
@@ -56,7 +56,7 @@ describe("judge", () => {
   it.each(OUTCOMES.flatMap((kind) => SAFETIES.map((s) => [kind, s, TABLE[kind][s]] as const)))(
     "an attempt that %s, of a call that is %s → %s",
     (kind, safety, verdict) => {
-      expect(judge(outcomeOf(kind), { safety, attempt: 1, crashes: 0 }).kind).toBe(verdict);
+      expect(judge(outcomeOf(kind), { safety, sendings: 1, crashes: 0 }).kind).toBe(verdict);
     },
   );
 
@@ -85,7 +85,7 @@ describe("judge", () => {
   ])("an error reply with code %i says executed %s", (errorCode, executed) => {
     const verdict = judge(
       { kind: "replied", errorCode },
-      { safety: "unsafe", attempt: 1, crashes: 0 },
+      { safety: "unsafe", sendings: 1, crashes: 0 },
     );
     expect(verdict).toEqual({ kind: "settle", state: "failed", executed });
   });
@@ -120,7 +120,7 @@ describe("judge", () => {
         const verdict = judge(outcomeOf("lost", kind), facts);
         if (verdict.kind !== "retry") return;
         expect(facts.safety).not.toBe("unsafe");
-        expect(facts.attempt).toBeLessThan(ATTEMPTS_MAX);
+        expect(facts.sendings).toBeLessThan(ATTEMPTS_MAX);
         expect(facts.crashes).toBeLessThan(POISON_CRASHES);
       }),
     );
@@ -129,8 +129,8 @@ describe("judge", () => {
   it.each(["read", "idempotent"] as const)(
     "J4: a lost %s call ends as the limits say",
     (safety) => {
-      const verdictOf = (attempt: number, crashes: number) =>
-        judge(outcomeOf("lost"), { safety, attempt, crashes });
+      const verdictOf = (sendings: number, crashes: number) =>
+        judge(outcomeOf("lost"), { safety, sendings, crashes });
       expect(verdictOf(1, 0).kind).toBe("retry");
       expect(verdictOf(2, 1).kind).toBe("retry");
       expect(verdictOf(2, 2)).toMatchObject({ kind: "bury", reason: "poison" });
@@ -149,7 +149,7 @@ describe("judge", () => {
   });
 
   it("gives up a call whose answer was too large as executed", () => {
-    const facts = { safety: "unsafe" as const, attempt: 1, crashes: 0 };
+    const facts = { safety: "unsafe" as const, sendings: 1, crashes: 0 };
     expect(judge(outcomeOf("unreadable", "oversize"), facts)).toMatchObject({ executed: "yes" });
     expect(judge(outcomeOf("rejected", "oversize"), facts)).toMatchObject({ executed: "no" });
   });

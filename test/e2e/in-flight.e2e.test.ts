@@ -11,6 +11,8 @@ describe.each(UPSTREAMS)("a %s upstream", (_name, open) => {
   labTest("a read-only call in flight when it dies is answered", async (lab) => {
     const upstream = await open(lab);
     const { client } = await connect(lab, { args: upstream.target });
+    // Without the tools' annotations every call would be unsafe.
+    await client.listTools();
     const gate = lab.path("gate");
     const answer = call(client, "slow_read", { nonce: "r", gate });
     await untilStarted(lab, "r");
@@ -24,6 +26,8 @@ describe.each(UPSTREAMS)("a %s upstream", (_name, open) => {
   labTest("an idempotent call in flight when it dies is answered", async (lab) => {
     const upstream = await open(lab);
     const { client } = await connect(lab, { args: upstream.target });
+    // Without the tools' annotations every call would be unsafe.
+    await client.listTools();
     upstream.freeze();
     const answer = call(client, "set_value", { nonce: "i", value: "v" });
     await until("the call to be sent", async () =>

@@ -128,11 +128,11 @@ describe.each(UPSTREAMS)("a %s upstream", (_name, open) => {
     },
   );
 
-  labTest("the client keeps its session over ten deaths in a row", async (lab) => {
+  labTest("the client keeps its session over five deaths in a row", async (lab) => {
     const upstream = await open(lab);
     const { client } = await connect(lab, { args: upstream.target });
     const expected: string[] = [];
-    for (const nonce of numbered(10, "n")) {
+    for (const nonce of numbered(5, "n")) {
       await upstream.down();
       await upstream.up();
       // Read-only: an answer is due even where the death is noticed only by this very call.

@@ -299,7 +299,7 @@ describe("a client that says something odd", () => {
 });
 
 describe("a client that leaves", () => {
-  it("is reported, gets nothing more, and leaves no request open", async () => {
+  it("is reported, and what it left waiting ends with its hold", async () => {
     const stage = await new Stage().start();
     const client = await stage.connected();
     stage.upstream.kill(reset);
@@ -307,9 +307,7 @@ describe("a client that leaves", () => {
     await stage.world.advance(10);
     client.leave();
     expect(stage.empty).toEqual(["the client closed stdin"]);
-    const before = client.got.length;
     await stage.world.advance(120_000);
-    expect(client.got).toHaveLength(before);
     expect(await stage.row("a")).toMatchObject({ state: "expired", executed: "no" });
   });
 });

@@ -154,6 +154,7 @@ export async function record(transport: Transport): Promise<Recording> {
   await setRoots(["two", "three"]);
   await heard("Roots updated: 2");
   await step("roots", () => client.callTool({ name: "get-roots-list" }));
+  await runRefusals(client, step);
   const server = {
     capabilities: client.getServerCapabilities(),
     info: client.getServerVersion(),
@@ -170,6 +171,16 @@ export async function record(transport: Transport): Promise<Recording> {
   };
 }
 
+/**
+ * Last of all: after an error over Streamable HTTP this SDK takes the stream up again without need, and
+ * this server then replays the answers of others on it.
+ */
+async function runRefusals(client: Client, step: Step): Promise<void> {
+  await step("no such resource", () => client.readResource({ uri: "demo://no/such/resource" }));
+  await step("no arguments", () => client.getPrompt({ name: "args-prompt" }));
+  await step("no such prompt", () => client.getPrompt({ name: "nothing" }));
+}
+
 type Step = (name: string, request: () => Promise<unknown>) => Promise<void>;
 
 async function runLists(client: Client, step: Step): Promise<void> {
@@ -181,7 +192,6 @@ async function runLists(client: Client, step: Step): Promise<void> {
     "demo://resource/dynamic/text/1",
     "demo://resource/dynamic/blob/2",
     "demo://resource/static/document/architecture.md",
-    "demo://no/such/resource",
   ]) {
     await step(`read ${uri}`, () => client.readResource({ uri }));
   }
@@ -189,7 +199,6 @@ async function runLists(client: Client, step: Step): Promise<void> {
   await step("args-prompt", () =>
     client.getPrompt({ name: "args-prompt", arguments: { city: "Ulm", state: "BW" } }),
   );
-  await step("args-prompt without arguments", () => client.getPrompt({ name: "args-prompt" }));
   await step("completable-prompt", () =>
     client.getPrompt({
       name: "completable-prompt",
@@ -202,7 +211,6 @@ async function runLists(client: Client, step: Step): Promise<void> {
       arguments: { resourceType: "Text", resourceId: "3" },
     }),
   );
-  await step("no such prompt", () => client.getPrompt({ name: "nothing" }));
   await step("complete a prompt", () =>
     client.complete({
       ref: { type: "ref/prompt", name: "completable-prompt" },
@@ -237,14 +245,15 @@ async function runTools(client: Client, step: Step): Promise<void> {
 
 async function runInteractions(client: Client, step: Step): Promise<void> {
   const name = "trigger-long-running-operation";
-  const steps: unknown[] = [];
+  const steps = new Set<number>();
   await step("with progress", async () => {
-    const onprogress = (progress: unknown) => steps.push(progress);
+    const onprogress = ({ progress }: { progress: number }) => steps.add(progress);
     const options = { onprogress, resetTimeoutOnProgress: true };
     const args = { name, arguments: { duration: 1, steps: 4 } };
     const answer = await client.callTool(args, undefined, options);
-    // The SDK drops the last step if it comes in one read with the answer.
-    return [answer, steps.slice(0, 3)];
+    // The SDK drops the last step if it comes in one read with the answer; a server that replays
+    // the events of one stream on another makes it hear a step twice.
+    return [answer, [...steps].filter((progress) => progress < 4)];
   });
   await step("cancelled", () => {
     const giveUp = new AbortController();

@@ -1,5 +1,6 @@
 /** Replaces by a word what differs between any two runs of server-everything: times and random ids. */
 const PATTERNS: readonly (readonly [RegExp, string])[] = [
+  [/"PORT": "\d+"/g, '"PORT": "<port>"'],
   [/[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/g, "<uuid>"],
   [/\b[0-9a-f]{32}\b/g, "<id>"],
   [/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z/g, "<instant>"],

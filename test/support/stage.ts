@@ -274,9 +274,10 @@ export class ScriptedClient {
       id: "link",
       canResume,
       send: (text) => {
-        if (isDead()) return;
+        if (isDead()) return false;
         this.texts.push(text);
         this.got.push(JSON.parse(text) as JsonObject);
+        return true;
       },
       bufferedBytes: () => 0,
     });
@@ -419,8 +420,6 @@ export class Stage {
   /** Recovers the journal and what it holds. */
   async start(leftover: Partial<Leftover> = {}): Promise<this> {
     const recovery = await this.journal.recover(this.world.now());
-    const facts = await this.journal.kept("link:");
-    this.proxy.restoreLink([...facts.values()][0]);
     const own: Leftover = {
       journal: this.journal,
       recovery,

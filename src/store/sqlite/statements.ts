@@ -8,7 +8,7 @@
  */
 import type { Database, Statement } from "better-sqlite3";
 import { Bug, assert } from "../../base/assert.ts";
-import { apply } from "../../core/call.ts";
+import { apply, isRepeatable } from "../../core/call.ts";
 import type { CallChange, CallRow } from "../../core/call.ts";
 import {
   CODEC_TEXT,
@@ -125,7 +125,8 @@ export class CallStatements {
   }
 
   #write(known: Known, next: CallRow, change: CallChange): void {
-    const isDropping = change.kind === "deliver" && this.#dropsDelivered;
+    const isDropping =
+      change.kind === "deliver" && this.#dropsDelivered && !isRepeatable(next.state);
     const reply = change.kind === "settle" ? change.reply : undefined;
     const requestSum = isDropping ? 0 : known.requestSum;
     const replySum = isDropping ? 0 : reply === undefined ? known.replySum : textSum(reply);
