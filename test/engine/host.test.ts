@@ -299,11 +299,7 @@ describe("a client that says something odd", () => {
 });
 
 describe("a client that leaves", () => {
-<<<<<<< HEAD
   it("is reported, and what it still waits for is answered: it may have closed its input only", async () => {
-=======
-  it("is reported, and what it left waiting ends with its hold", async () => {
->>>>>>> engine
     const stage = await new Stage().start();
     const client = await stage.connected();
     stage.upstream.kill(reset);
@@ -312,10 +308,7 @@ describe("a client that leaves", () => {
     client.leave();
     expect(stage.empty).toEqual(["the client closed stdin"]);
     await stage.world.advance(120_000);
-<<<<<<< HEAD
     expect(client.told(id)?.meta).toMatchObject({ state: "expired", executed: "no" });
-=======
->>>>>>> engine
     expect(await stage.row("a")).toMatchObject({ state: "expired", executed: "no" });
   });
 });
