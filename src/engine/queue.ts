@@ -61,7 +61,15 @@ export class Queue {
 
   /** New calls have to wait: behind others, or because nothing is sent at all. */
   get isBlocking(): boolean {
-    return this.#isPaused || this.#main.size > 0;
+    return this.#isPaused || this.#main.size > 0 || this.#isLeaving;
+  }
+
+  /** A call of the main lane is being committed: nothing new may be on the wire before it. */
+  get #isLeaving(): boolean {
+    for (const [call, lane] of this.#inWindow) {
+      if (lane === this.#main && call.phase === "committing") return true;
+    }
+    return false;
   }
 
   get oldestAt(): number | undefined {
