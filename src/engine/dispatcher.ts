@@ -179,8 +179,13 @@ export class Dispatcher {
       .catch(this.#context.fatal)
       .finally(() => {
         this.#writing--;
-        if (this.#context.settings.concurrency !== undefined) this.#hooks.queue().pump();
+        this.#useRoom();
       });
+  }
+
+  /** With a limit on calls in flight, one that came back makes room for one that waits. */
+  #useRoom(): void {
+    if (this.#context.settings.concurrency !== undefined) this.#hooks.queue().pump();
   }
 
   #conclude(call: LiveCall, outcome: Outcome, reply: ReplyMessage | undefined): void {
@@ -202,6 +207,7 @@ export class Dispatcher {
       // Nothing of it is on disk, and a reply settles it whatever it says (J1).
       call.stopGiveUp?.();
       this.#hooks.scribe().end(call, message);
+      this.#useRoom();
     }
     return true;
   }

@@ -19,6 +19,7 @@ import {
   type ReplyMessage,
   type RequestMessage,
 } from "../wire/message.ts";
+import { jsonText } from "../wire/json-text.ts";
 import { revisionOf } from "../wire/revisions.ts";
 import type { ControlTool } from "./control-tool.ts";
 import type { EngineContext } from "./context.ts";
@@ -34,6 +35,8 @@ export interface HostHooks {
   readonly delivery: Delivery;
   readonly controlTool: ControlTool | undefined;
   newLine(session: SessionRow, host: Host, clientName: string): Line;
+  /** The client began another session; deferred calls of this one are still to run. */
+  onSessionEnd(line: Line): void;
   /** The client is gone for good. */
   onLeft(host: Host, cause: string): void;
 }
@@ -205,7 +208,7 @@ export class Host implements ClientHandler {
       upstream: identity.upstream,
       credentials: identity.credentials,
       era: dialect.era,
-      handshake: JSON.stringify(params),
+      handshake: jsonText(params),
       logLevel: undefined,
       subscriptions: [],
       createdAt: now,
@@ -221,6 +224,7 @@ export class Host implements ClientHandler {
     before.requests.detachAll();
     const { line } = before;
     line.relay.onClientLeft(line.supervisor.channel);
+    this.#hooks.onSessionEnd(line);
     withdrawWaiting(line, cause)
       .then(() => line.stop(2_000))
       .catch(this.#context.fatal);

@@ -129,6 +129,9 @@ export class Proxy {
       delivery: this.#delivery,
       controlTool: this.#controlTool,
       newLine: (session, owner, clientName) => this.#newLine(session, owner, clientName),
+      onSessionEnd: (line) => {
+        this.#rescuer.inherit(line);
+      },
       onLeft: (_host, cause) => {
         this.#options.onEmpty(cause);
       },

@@ -78,6 +78,16 @@ export class Queue {
     return [...this.#main.waiting(), ...this.#late.waiting()];
   }
 
+  /** Takes out, in order, what was promised to run late; it goes on elsewhere. */
+  takePromised(): readonly LiveCall[] {
+    const promised = this.calls().filter((call) => call.row.acknowledgedAt !== undefined);
+    for (const call of promised) {
+      this.#hooks.keeper().release(call);
+      this.remove(call);
+    }
+    return promised;
+  }
+
   /** No new bytes leave; what waits stays. */
   pause(): void {
     this.#isPaused = true;

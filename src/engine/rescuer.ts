@@ -88,6 +88,17 @@ export class Rescuer {
       await this.#takeLive(leftover);
     }
     this.#letGo();
+    this.#runExtraLater();
+  }
+
+  /** This line's session ended; what was promised to run late runs over another line. */
+  inherit({ queue, session, variant }: Line): void {
+    const calls = [...queue.takePromised()];
+    if (calls.length > 0) this.#groups.push({ session, variant, calls });
+    this.#runExtraLater();
+  }
+
+  #runExtraLater(): void {
     if (this.#groups.length === 0) return;
     this.#context.world.timer(OWN_LINE_MS, () => {
       this.#runExtra();
