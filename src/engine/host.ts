@@ -19,24 +19,24 @@ import {
   type ReplyMessage,
   type RequestMessage,
 } from "../wire/message.ts";
+import { jsonText } from "../wire/json-text.ts";
 import { revisionOf } from "../wire/revisions.ts";
 import type { ControlTool } from "./control-tool.ts";
 import type { EngineContext } from "./context.ts";
 import type { Delivery } from "./delivery.ts";
 import { Greeter } from "./greeter.ts";
 import type { Line } from "./line.ts";
-import type { LiveCall } from "./live-call.ts";
 import type { Registry } from "./registry.ts";
 import { Requests } from "./requests.ts";
-import { takeWaiting, withdrawWaiting } from "./withdrawal.ts";
+import { withdrawWaiting } from "./withdrawal.ts";
 
 export interface HostHooks {
   readonly registry: Registry;
   readonly delivery: Delivery;
   readonly controlTool: ControlTool | undefined;
   newLine(session: SessionRow, host: Host, clientName: string): Line;
-  /** Calls that outlive the session of this line. */
-  entrust(line: Line, calls: readonly LiveCall[]): void;
+  /** The client began another session; deferred calls of this one are still to run. */
+  onSessionEnd(line: Line): void;
   /** The client is gone for good. */
   onLeft(host: Host, cause: string): void;
 }
@@ -208,7 +208,7 @@ export class Host implements ClientHandler {
       upstream: identity.upstream,
       credentials: identity.credentials,
       era: dialect.era,
-      handshake: JSON.stringify(params),
+      handshake: jsonText(params),
       logLevel: undefined,
       subscriptions: [],
       createdAt: now,
@@ -224,11 +224,9 @@ export class Host implements ClientHandler {
     before.requests.detachAll();
     const { line } = before;
     line.relay.onClientLeft(line.supervisor.channel);
+    this.#hooks.onSessionEnd(line);
     withdrawWaiting(line, cause)
-      .then(() => {
-        this.#hooks.entrust(line, takeWaiting(line));
-        return line.stop(2_000);
-      })
+      .then(() => line.stop(2_000))
       .catch(this.#context.fatal);
   }
 

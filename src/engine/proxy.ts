@@ -131,9 +131,8 @@ export class Proxy {
       delivery: this.#delivery,
       controlTool: this.#controlTool,
       newLine: (session, owner, clientName) => this.#newLine(session, owner, clientName),
-      entrust: (line, calls) => {
-        const equal = host.line?.variant === line.variant ? host.line : undefined;
-        this.#rescuer.entrust(line.session, calls, equal);
+      onSessionEnd: (line) => {
+        this.#rescuer.inherit(line);
       },
       onLeft: (_host, cause) => {
         this.#options.onEmpty(cause);

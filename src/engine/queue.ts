@@ -86,6 +86,22 @@ export class Queue {
     return [...this.#main.waiting(), ...this.#late.waiting()];
   }
 
+  /**
+   * Takes out, in order, what outlives this session: what was promised to run late, and what a dead
+   * process left and nobody waits for. It goes on elsewhere.
+   */
+  takeLasting(sessionId: string): readonly LiveCall[] {
+    const lasting = this.calls().filter(
+      ({ row, waiters }) =>
+        row.acknowledgedAt !== undefined || (row.sessionId !== sessionId && waiters.size === 0),
+    );
+    for (const call of lasting) {
+      this.#hooks.keeper().release(call);
+      this.remove(call);
+    }
+    return lasting;
+  }
+
   /** No new bytes leave; what waits stays. */
   pause(): void {
     this.#isPaused = true;

@@ -54,7 +54,6 @@ export class Rescuer {
   readonly #held: Held;
   readonly #extra = new Set<Line>();
   #groups: Group[] = [];
-  #isStopped = false;
   /** Journals of other processes, each with the timer that closes it once nothing in it lives. */
   readonly #caretaken = new Map<Journal, (() => void) | undefined>();
 
@@ -89,6 +88,17 @@ export class Rescuer {
       await this.#takeLive(leftover);
     }
     this.#letGo();
+    this.#runExtraLater();
+  }
+
+  /** This line's session ended; what outlives it runs over another line. */
+  inherit({ queue, session, variant }: Line): void {
+    const calls = [...queue.takeLasting(session.id)];
+    if (calls.length > 0) this.#groups.push({ session, variant, calls });
+    this.#runExtraLater();
+  }
+
+  #runExtraLater(): void {
     if (this.#groups.length === 0) return;
     this.#context.world.timer(OWN_LINE_MS, () => {
       this.#runExtra();
@@ -100,15 +110,6 @@ export class Rescuer {
     const mine = this.#groups.filter((group) => group.variant === line.variant);
     this.#groups = this.#groups.filter((group) => group.variant !== line.variant);
     for (const group of mine) this.#adopt(group, line);
-  }
-
-  /** Calls that outlive the session of a client: they run over its next line, if that is equal. */
-  entrust(session: SessionRow, calls: readonly LiveCall[], line: Line | undefined): void {
-    if (calls.length === 0 || this.#isStopped) return;
-    const handshake = JSON.parse(session.handshake) as JsonObject;
-    this.#groups.push({ session, variant: handshakeVariant(handshake), calls: [...calls] });
-    if (line !== undefined) this.attach(line);
-    this.#runExtra();
   }
 
   /** A call ended: lines and journals that served only left-overs may go. */
@@ -264,7 +265,6 @@ export class Rescuer {
 
   /** Ends the timers and extra lines. Held and waiting calls stay on disk. */
   async stop(graceMs: number): Promise<void> {
-    this.#isStopped = true;
     this.#held.stop();
     this.#groups = [];
     await Promise.all([...this.#extra].map((line) => line.stop(graceMs)));

@@ -15,16 +15,6 @@ export async function withdrawWaiting(line: Line, cause: string): Promise<void> 
   await Promise.all(own.map((call) => line.dispatcher.cancel(call, cause)));
 }
 
-/** Takes what still waits off the line, for another one. */
-export function takeWaiting(line: Line): readonly LiveCall[] {
-  const calls = line.queue.calls();
-  for (const call of calls) {
-    line.keeper.release(call);
-    line.queue.remove(call);
-  }
-  return calls;
-}
-
 const isOwn = (line: Line, { row, waiters }: LiveCall): boolean =>
   waiters.size > 0 || (line.hasClient && row.sessionId === line.session.id);
 

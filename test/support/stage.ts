@@ -98,6 +98,8 @@ export class ScriptedUpstream {
   readonly kept = new Map<string, RequestMessage>();
   readonly forgotten: string[] = [];
   dials = 0;
+  /** So long an end of the connection takes. */
+  closeMs = 0;
   #live: LiveLink | undefined;
 
   constructor(world: VirtualWorld) {
@@ -204,7 +206,7 @@ export class ScriptedUpstream {
       close: () => {
         live.isOpen = false;
         if (this.#live === live) this.#live = undefined;
-        return Promise.resolve();
+        return new Promise((resolve) => this.world.timer(this.closeMs, resolve));
       },
       describe: () => ({ pid: 1 }),
     };

@@ -9,12 +9,13 @@ import type { CallChange, CallRow } from "../../src/core/call.ts";
 import type { SessionRow } from "../../src/core/session.ts";
 import type { CallFilter, Journal, Recovery } from "../../src/ports.ts";
 import type { JournalStats } from "../../src/core/status.ts";
+import { JournalError } from "../../src/base/errors.ts";
 import type { World } from "../../src/base/world.ts";
 import { openMemoryJournal, type MemorySeed } from "../../src/store/memory.ts";
 
 export class StagedJournal implements Journal {
   readonly world: World;
-  readonly #inner: Journal;
+  #inner: Journal;
   readonly #sessions = new Map<string, SessionRow>();
   readonly #facts = new Map<string, string>();
   readonly #held: (() => void)[] = [];
@@ -70,6 +71,10 @@ export class StagedJournal implements Journal {
 
   #post<T>(kind: string, work: () => Promise<T>): Promise<T> {
     return new Promise<T>((resolve, reject) => {
+      if (this.isClosed) {
+        reject(new JournalError("closed", "the journal is closed"));
+        return;
+      }
       const commit = () => {
         if (this.#isDead) return;
         work().then((value) => {
@@ -99,6 +104,7 @@ export class StagedJournal implements Journal {
   }
 
   applyLater(change: CallChange): void {
+    if (this.isClosed) return;
     void this.#post(change.kind, () => Promise.resolve(this.#inner.applyLater(change)));
   }
 
@@ -137,8 +143,10 @@ export class StagedJournal implements Journal {
     return this.#inner.stats();
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
+    const seed = await this.image();
     this.isClosed = true;
-    return this.#inner.close();
+    // What is on disk can still be looked at.
+    this.#inner = openMemoryJournal(this.world, { seed });
   }
 }
