@@ -126,7 +126,7 @@ export class Host implements ClientHandler {
   left(cause: string): void {
     if (this.#hasLeft) return;
     this.#hasLeft = true;
-    this.#greeter.stop();
+    this.#greeter.refuse(`the server had not come up when ${cause}`);
     const line = this.#served?.line;
     line?.relay.onClientLeft(line.supervisor.channel);
     this.#hooks.onLeft(this, cause);
