@@ -10,6 +10,7 @@
 import type { Worker } from "node:worker_threads";
 import { assert, must } from "../../base/assert.ts";
 import { deferred } from "../../base/async.ts";
+import type { Deferred } from "../../base/async.ts";
 import { JournalError } from "../../base/errors.ts";
 import type { CancelTimer, World } from "../../base/world.ts";
 import { mustSync } from "../../core/call.ts";
@@ -33,6 +34,8 @@ const QUIET_MS = 500;
 /** So many changes that nobody waits for go even without company. */
 const LATER_MAX = 512;
 const SYNC_TIMES_MAX = 101;
+/** After a batch of so many commands the next waits one more turn. */
+const BUSY_FROM = 8;
 
 export interface SqliteJournalOptions {
   readonly world: World;
@@ -54,12 +57,14 @@ export class SqliteJournal implements Journal {
   #inFlight: (Waiter | undefined)[] | undefined;
   #later: CallChange[] = [];
   #isWoken = false;
+  /** Commands in the last batch. */
+  #lastSize = 0;
   /** Nothing was posted since the last tidying. */
   #isTidy = false;
   #stopQuiet: CancelTimer | undefined;
   /** What every later call is rejected with. */
   #end: JournalError | undefined;
-  #closing: { readonly promise: Promise<void>; resolve(): void } | undefined;
+  #closing: Deferred<undefined> | undefined;
   #gone: Promise<void> | undefined;
   #commits = 0;
   #rows = 0;
@@ -147,16 +152,11 @@ export class SqliteJournal implements Journal {
     };
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
     if (this.#gone !== undefined) return this.#gone.then(this.#options.onGone);
     if (this.#closing !== undefined) return this.#closing.promise;
     const closing = deferred<undefined>();
-    this.#closing = {
-      promise: closing.promise,
-      resolve: () => {
-        closing.resolve(undefined);
-      },
-    };
+    this.#closing = closing;
     this.#end = new JournalError("closed", `the journal ${this.#options.path} is closed`);
     this.#stopBeingQuiet();
     this.#flush();
@@ -184,14 +184,23 @@ export class SqliteJournal implements Journal {
     this.#later = [];
   }
 
-  /** The batch goes after this turn's input has been read, so that one turn makes one batch. */
+  /**
+   * The batch goes after this turn's input has been read, so that one turn makes one batch. Amid many
+   * calls one more turn is waited for: the answers just given set more going, which share the commit.
+   */
   #wake(): void {
     if (this.#isWoken || this.#inFlight !== undefined) return;
     this.#isWoken = true;
     this.#stopBeingQuiet();
-    this.#options.world.soon(() => {
+    const { world } = this.#options;
+    const flush = () => {
       this.#isWoken = false;
       if (this.#inFlight === undefined) this.#flush();
+    };
+    const isBusy = this.#lastSize >= BUSY_FROM;
+    world.soon(() => {
+      if (isBusy) world.soon(flush);
+      else flush();
     });
   }
 
@@ -205,6 +214,7 @@ export class SqliteJournal implements Journal {
       return;
     }
     this.#inFlight = this.#nextWaiters;
+    this.#lastSize = this.#nextWaiters.length;
     const batch = this.#next;
     this.#next = [];
     this.#nextWaiters = [];
@@ -232,19 +242,9 @@ export class SqliteJournal implements Journal {
   }
 
   #onMessage(message: ThreadMessage): void {
-    switch (message.kind) {
-      case "batch":
-        this.#settle(message.reply);
-        return;
-      case "broken":
-        this.#break(message.text);
-        return;
-      case "closed":
-        this.#goGone();
-        return;
-      default:
-        return;
-    }
+    if (message.kind === "batch") this.#settle(message.reply);
+    else if (message.kind === "broken") this.#break(message.text);
+    else if (message.kind === "closed") this.#goGone();
   }
 
   #settle(reply: BatchReply): void {
@@ -292,7 +292,7 @@ export class SqliteJournal implements Journal {
     this.#gone = this.#worker.terminate().then(() => {
       if (this.#closing === undefined) return;
       this.#options.onGone();
-      this.#closing.resolve();
+      this.#closing.resolve(undefined);
     });
   }
 }
