@@ -9,8 +9,7 @@
  */
 import type { Worker } from "node:worker_threads";
 import { assert, must } from "../../base/assert.ts";
-import { deferred } from "../../base/async.ts";
-import type { Deferred } from "../../base/async.ts";
+import { deferred, type Deferred } from "../../base/async.ts";
 import { JournalError } from "../../base/errors.ts";
 import type { CancelTimer, World } from "../../base/world.ts";
 import { mustSync } from "../../core/call.ts";
@@ -22,7 +21,8 @@ import { encodeRow } from "../rows.ts";
 import type { RowValues } from "../rows.ts";
 import { readRow, readSession, sizeOf } from "./answers.ts";
 import { isRefusal } from "./protocol.ts";
-import type { BatchReply, Command, RecoveredRows, ThreadMessage } from "./protocol.ts";
+import type { BatchReply, Command, Pruned, RecoveredRows, ThreadMessage } from "./protocol.ts";
+import { SyncTimes } from "./sync-times.ts";
 
 interface Waiter {
   resolve(value: unknown): void;
@@ -33,7 +33,6 @@ interface Waiter {
 const QUIET_MS = 500;
 /** So many changes that nobody waits for go even without company. */
 const LATER_MAX = 512;
-const SYNC_TIMES_MAX = 101;
 /** After a batch of so many commands the next waits one more turn. */
 const BUSY_FROM = 8;
 
@@ -51,7 +50,7 @@ export interface SqliteJournalOptions {
 export class SqliteJournal implements Journal {
   readonly #worker: Worker;
   readonly #options: SqliteJournalOptions;
-  readonly #syncTimes: number[] = [];
+  readonly #syncTimes = new SyncTimes();
   #next: Command[] = [];
   #nextWaiters: (Waiter | undefined)[] = [];
   #inFlight: (Waiter | undefined)[] | undefined;
@@ -117,7 +116,7 @@ export class SqliteJournal implements Journal {
   }
 
   async saveSession(row: SessionRow): Promise<void> {
-    await this.#post(["saveSession", row.id, JSON.stringify(row), row.endedAt ?? null]);
+    await this.#post(["saveSession", row.id, JSON.stringify(row), row.lastSeenAt]);
   }
 
   async findSession(id: string): Promise<SessionRow | undefined> {
@@ -133,20 +132,25 @@ export class SqliteJournal implements Journal {
     return new Map((await this.#post(["kept", prefix])) as [string, string][]);
   }
 
-  async prune(before: number): Promise<number> {
-    return (await this.#post(["prune", before])) as number;
+  async prune(resultsBefore: number, recordsBefore: number): Promise<number> {
+    let deleted = 0;
+    for (let after = 0; ;) {
+      const step = (await this.#post(["prune", resultsBefore, recordsBefore, after])) as Pruned;
+      deleted += step.deleted;
+      if (step.next === undefined) return deleted;
+      after = step.next;
+    }
   }
 
   stats(): JournalStats {
     const { path } = this.#options;
-    const sorted = this.#syncTimes.toSorted((a, b) => a - b);
     return {
       kind: "sqlite",
       path,
       degraded: undefined,
       bytes: sizeOf(path),
       walBytes: sizeOf(`${path}-wal`),
-      fsyncMs: sorted[sorted.length >> 1],
+      fsyncMs: this.#syncTimes.median(),
       commits: this.#commits,
       rows: this.#rows,
     };
@@ -252,10 +256,7 @@ export class SqliteJournal implements Journal {
     this.#inFlight = undefined;
     this.#commits = reply.commits;
     this.#rows = reply.rows;
-    if (reply.syncMs !== undefined) {
-      this.#syncTimes.push(reply.syncMs);
-      if (this.#syncTimes.length > SYNC_TIMES_MAX) this.#syncTimes.shift();
-    }
+    this.#syncTimes.add(reply.syncMs);
     for (const warning of reply.warnings) this.#options.log("warn", warning);
     for (const [at, waiter] of waiters.entries()) {
       const result = reply.results[at];
