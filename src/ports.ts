@@ -16,8 +16,11 @@ export interface Recovery {
   readonly report: RecoveryReport;
   /** Live rows (`queued`, `in_doubt`) in order of `seq`, after `sent` rows became `in_doubt`. */
   readonly live: readonly CallRow[];
-  /** Terminal rows with a fingerprint that were not delivered in the last 10 minutes. */
-  readonly undelivered: readonly CallRow[];
+  /**
+   * Terminal rows with a fingerprint that ended in the last 10 minutes and were not delivered, or whose
+   * outcome is still unknown.
+   */
+  readonly remembered: readonly CallRow[];
 }
 
 /** Which rows to list; every filter given must hold. Newest first. */

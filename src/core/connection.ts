@@ -289,6 +289,7 @@ export function restoreLink(from: SavedLink, now: number): Link {
   const isCooling = link.nextAttemptAt !== undefined && link.nextAttemptAt > now;
   return {
     ...link,
+    failure: isCooling ? link.failure : undefined, // One that is over explains nothing any more.
     state: isCooling ? "waiting" : "idle",
     troubleSince: isCooling ? link.failedAt : undefined,
     exits: recent(link.exits, now, CRASH_WINDOW_MS),

@@ -7,6 +7,7 @@
 import { canonical, canonicalText } from "../core/canonical.ts";
 import { memberOf } from "../wire/json-span.ts";
 import type { CallRow, Safety } from "../core/call.ts";
+import { FRESH } from "../core/new-call.ts";
 import type { Method } from "../wire/methods.ts";
 import { isObject, progressTokenSpan, type RequestMessage } from "../wire/message.ts";
 import type { Journal } from "../ports.ts";
@@ -155,8 +156,8 @@ export class Admission {
       return `${scope} ${canonicalText(argsText)}`;
     };
     return {
+      ...FRESH,
       id: world.newId("c"),
-      seq: 0,
       sessionId: this.#line.session.id,
       upstream: identity.upstream,
       credentials: identity.credentials,
@@ -168,20 +169,6 @@ export class Admission {
       request: request.text,
       acceptedAt: waiter.since,
       deadlineAt: waiter.holdUntil,
-      acknowledgedAt: undefined,
-      state: "queued",
-      reason: undefined,
-      executed: "pending",
-      attempt: 0,
-      isDoubted: false,
-      upstreamId: undefined,
-      sentAt: undefined,
-      settledAt: undefined,
-      deliveredAt: undefined,
-      reply: undefined,
-      cause: undefined,
-      note: undefined,
-      redriveOf: undefined,
     };
   }
 

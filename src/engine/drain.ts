@@ -11,6 +11,16 @@ import { withdrawWaiting } from "./withdrawal.ts";
 const LOOK_MS = 20;
 const CHILD_GRACE_MS = 4_000;
 
+/** What came before the journal was open is admitted first, so that it has an end that can be told. */
+export async function untilJournalOpen({ world, settings, journal }: EngineContext): Promise<void> {
+  const late = deferred<undefined>();
+  const stopTimer = world.timer(settings.drainMs, () => {
+    late.resolve(undefined);
+  });
+  await Promise.race([journal(), late.promise]);
+  stopTimer();
+}
+
 export async function drain(
   context: EngineContext,
   lines: readonly Line[],

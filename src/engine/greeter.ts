@@ -42,7 +42,7 @@ export class Greeter {
   }
 
   greet(idText: string, facts: ClientFacts, cataloguer: Cataloguer): void {
-    this.#supersede();
+    this.refuse("another initialize came before this one was answered");
     const known = cataloguer.handshake;
     if (known !== undefined) {
       this.#answer(idText, known);
@@ -63,26 +63,25 @@ export class Greeter {
     const pending = this.#pending;
     if (pending === undefined) return;
     if (reply.error !== undefined) {
-      this.stop();
+      this.#stop();
       this.#send(formatError(pending.idText, reply.error));
       return;
     }
     this.#answer(pending.idText, reply.result as JsonObject);
   }
 
-  /** The client is gone, or begins anew. */
-  stop(): void {
-    this.#pending?.stopTimer();
-    this.#pending = undefined;
-  }
-
-  /** A second `initialize` before the first was answered: both get an answer. */
-  #supersede(): void {
+  /** An `initialize` that can't be answered any more is told why. */
+  refuse(why: string): void {
     const before = this.#pending;
     if (before === undefined) return;
-    this.stop();
-    const message = "Not executed: another initialize came before this one was answered";
+    this.#stop();
+    const message = `Not executed: ${why}`;
     this.#send(formatError(before.idText, { code: RPC.invalidRequest, message }));
+  }
+
+  #stop(): void {
+    this.#pending?.stopTimer();
+    this.#pending = undefined;
   }
 
   /** For a server of which nothing is known: whatever it may turn out to offer. */
@@ -95,7 +94,7 @@ export class Greeter {
   }
 
   #answer(idText: string, result: JsonObject): void {
-    this.stop();
+    this.#stop();
     const version = result["protocolVersion"];
     this.#protocolVersion = typeof version === "string" ? version : "";
     this.#send(formatResult(idText, shownHandshake(result)));

@@ -19,6 +19,7 @@ import {
   type ReplyMessage,
   type RequestMessage,
 } from "../wire/message.ts";
+import { jsonText } from "../wire/json-text.ts";
 import { revisionOf } from "../wire/revisions.ts";
 import type { ControlTool } from "./control-tool.ts";
 import type { EngineContext } from "./context.ts";
@@ -125,7 +126,7 @@ export class Host implements ClientHandler {
   left(cause: string): void {
     if (this.#hasLeft) return;
     this.#hasLeft = true;
-    this.#greeter.stop();
+    this.#greeter.refuse(`the server had not come up when ${cause}`);
     const line = this.#served?.line;
     line?.relay.onClientLeft(line.supervisor.channel);
     this.#hooks.onLeft(this, cause);
@@ -207,7 +208,7 @@ export class Host implements ClientHandler {
       upstream: identity.upstream,
       credentials: identity.credentials,
       era: dialect.era,
-      handshake: JSON.stringify(params),
+      handshake: jsonText(params),
       logLevel: undefined,
       subscriptions: [],
       createdAt: now,

@@ -5,8 +5,7 @@
  * W1. Every queued call has a timer that ends its waiting, whatever else happens.
  * W2. A timer belongs to a waiter or a call and dies with it.
  */
-import { holdMs, mayDefer, nextWaitStep, type WaitFacts } from "../core/offline.ts";
-import { nextDialAt } from "../core/connection.ts";
+import { holdMs, mayDefer, nextSendAt, nextWaitStep, type WaitFacts } from "../core/offline.ts";
 import { unreachable } from "../base/assert.ts";
 import type { EngineContext } from "./context.ts";
 import type { LiveCall, Waiter } from "./live-call.ts";
@@ -95,7 +94,7 @@ export class Keeper {
       upstreamName: settings.upstreamName,
       link: supervisor.link,
       now: world.now(),
-      nextAttemptAt: nextDialAt(supervisor.link, true, supervisor.connector.kind),
+      nextAttemptAt: nextSendAt(supervisor.link, supervisor.connector.kind, world.now()),
       ...(call.phase === "queued" ? { queuePosition: this.#hooks.position(call) } : {}),
     };
   }
@@ -115,7 +114,7 @@ export class Keeper {
   }
 
   #facts(call: LiveCall, waiter: Waiter): WaitFacts {
-    const { settings } = this.#context;
+    const { settings, world } = this.#context;
     const supervisor = this.#hooks.supervisor();
     const { tool } = call.row;
     const facts = tool === undefined ? undefined : this.#hooks.cataloguer().tool(tool);
@@ -133,7 +132,7 @@ export class Keeper {
       upstream: {
         state: supervisor.link.state,
         since: supervisor.link.since,
-        nextAttemptAt: nextDialAt(supervisor.link, true, supervisor.connector.kind),
+        nextAttemptAt: nextSendAt(supervisor.link, supervisor.connector.kind, world.now()),
       },
     };
   }

@@ -12,7 +12,7 @@ import type { ClientHandler, ClientLink, Control, Journal, Listener } from "../p
 import type { EngineContext } from "./context.ts";
 import { type ControlTool, newControlTool } from "./control-tool.ts";
 import { Delivery } from "./delivery.ts";
-import { drain } from "./drain.ts";
+import { drain, untilJournalOpen } from "./drain.ts";
 import { startHeartbeat } from "./heartbeat.ts";
 import { Host } from "./host.ts";
 import { Line } from "./line.ts";
@@ -113,6 +113,8 @@ export class Proxy {
   async #drain(cause: string): Promise<void> {
     this.#stopHeartbeat?.();
     this.#stopPruning?.();
+    for (const line of this.#lines()) line.queue.pause();
+    await untilJournalOpen(this.#context);
     await drain(this.#context, [...this.#lines()], cause);
     await this.#rescuer.stop(2_000);
     await this.#journal?.close();
@@ -166,7 +168,7 @@ export class Proxy {
     this.#rescuer.attach(line);
     // Not before the journal is open: left-over children are gone then, and the backoff is known.
     this.#context.journal().then(() => {
-      line.supervisor.want(this.#savedLink);
+      if (this.#draining === undefined) line.supervisor.want(this.#savedLink);
     }, this.#context.fatal);
     return line;
   }

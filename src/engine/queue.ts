@@ -61,7 +61,15 @@ export class Queue {
 
   /** New calls have to wait: behind others, or because nothing is sent at all. */
   get isBlocking(): boolean {
-    return this.#isPaused || this.#main.size > 0;
+    return this.#isPaused || this.#main.size > 0 || this.#isLeaving;
+  }
+
+  /** A call of the main lane is being committed: nothing new may be on the wire before it. */
+  get #isLeaving(): boolean {
+    for (const [call, lane] of this.#inWindow) {
+      if (lane === this.#main && call.phase === "committing") return true;
+    }
+    return false;
   }
 
   get oldestAt(): number | undefined {
@@ -78,14 +86,20 @@ export class Queue {
     return [...this.#main.waiting(), ...this.#late.waiting()];
   }
 
-  /** Takes out, in order, what was promised to run late; it goes on elsewhere. */
-  takePromised(): readonly LiveCall[] {
-    const promised = this.calls().filter((call) => call.row.acknowledgedAt !== undefined);
-    for (const call of promised) {
+  /**
+   * Takes out, in order, what outlives this session: what was promised to run late, and what a dead
+   * process left and nobody waits for. It goes on elsewhere.
+   */
+  takeLasting(sessionId: string): readonly LiveCall[] {
+    const lasting = this.calls().filter(
+      ({ row, waiters }) =>
+        row.acknowledgedAt !== undefined || (row.sessionId !== sessionId && waiters.size === 0),
+    );
+    for (const call of lasting) {
       this.#hooks.keeper().release(call);
       this.remove(call);
     }
-    return promised;
+    return lasting;
   }
 
   /** No new bytes leave; what waits stays. */

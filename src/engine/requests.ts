@@ -25,7 +25,7 @@ export interface RequestsParts {
   send(text: string): boolean;
 }
 
-/** How long a list of a serving upstream is waited for before the catalogue's is given. */
+/** How long a list of a serving upstream is waited for before the catalogue's is given, at most. */
 const LIST_PATIENCE_MS = 2_000;
 
 export class Requests {
@@ -65,8 +65,10 @@ export class Requests {
       return;
     }
     const accepted = this.#accept(request, undefined, withOwn);
-    // A server that hangs must not take the client's tools away.
-    this.#context.world.timer(LIST_PATIENCE_MS, () => {
+    // A server that hangs must not take the client's tools away, and neither must a short hold.
+    const { since, holdUntil } = accepted.waiter;
+    const patienceMs = Math.min(LIST_PATIENCE_MS, (holdUntil - since) / 2);
+    this.#context.world.timer(patienceMs, () => {
       if (this.#open.get(request.idText) !== accepted) return;
       this.#open.delete(request.idText);
       // Withdrawn, or a server that hangs would count as busy with it for ever.

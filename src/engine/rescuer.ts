@@ -84,16 +84,16 @@ export class Rescuer {
     for (const leftover of leftovers) {
       this.#hooks.registry.addJournal(leftover.journal);
       if (leftover.isCaretaken) this.#caretaken.set(leftover.journal, undefined);
-      for (const row of leftover.recovery.undelivered) this.#remember(row);
+      for (const row of leftover.recovery.remembered) this.#remember(row);
       await this.#takeLive(leftover);
     }
     this.#letGo();
     this.#runExtraLater();
   }
 
-  /** This line's session ended; what was promised to run late runs over another line. */
+  /** This line's session ended; what outlives it runs over another line. */
   inherit({ queue, session, variant }: Line): void {
-    const calls = [...queue.takePromised()];
+    const calls = [...queue.takeLasting(session.id)];
     if (calls.length > 0) this.#groups.push({ session, variant, calls });
     this.#runExtraLater();
   }
@@ -138,7 +138,12 @@ export class Rescuer {
     const ids = new Set(recovery.live.map((row) => row.sessionId));
     const [rows, sessions] = await Promise.all([
       Promise.all(
-        recovery.live.map((row) => (row.state === "in_doubt" ? this.#judge(journal, row) : row)),
+        recovery.live.map(async (row) => {
+          const judged = row.state === "in_doubt" ? await this.#judge(journal, row) : row;
+          return judged !== undefined && this.#hasLostState(leftover)
+            ? this.#expire(journal, judged)
+            : judged;
+        }),
       ),
       Promise.all([...ids].map((id) => journal.findSession(id))),
     ]);
@@ -177,6 +182,19 @@ export class Rescuer {
       row.upstream !== identity.upstream ||
       (leftover.recovery.report.wentBackwards !== undefined && row.safety === "unsafe")
     );
+  }
+
+  /** The server's state that its calls relied on went with its proxy. Held calls are left to a person. */
+  #hasLostState({ isAbandoned, recovery }: Leftover): boolean {
+    const isSound = !isAbandoned && recovery.report.wentBackwards === undefined;
+    return isSound && this.#context.settings.isStateful;
+  }
+
+  async #expire(journal: Journal, row: CallRow): Promise<undefined> {
+    const cause = "the server keeps state per session, and that session ended with its proxy";
+    const at = this.#context.world.now();
+    const what: CallChange = { kind: "expire", id: row.id, cause, at };
+    if (await journal.apply(what, mustSync(row, what))) this.#context.tally.expired++;
   }
 
   /** In doubt: safe ones are queued again (T9), the others end here (T11). */

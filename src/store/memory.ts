@@ -10,7 +10,7 @@ import type { CallChange, CallRow } from "../core/call.ts";
 import type { SessionRow } from "../core/session.ts";
 import type { JournalStats } from "../core/status.ts";
 import type { CallFilter, Journal, Recovery } from "../ports.ts";
-import { isUndelivered, recoverRow } from "./recovery.ts";
+import { isRemembered, recoverRow } from "./recovery.ts";
 import { encodeRow } from "./rows.ts";
 
 /** What a memory journal starts with when it takes over from another. */
@@ -74,7 +74,7 @@ class MemoryJournal implements Journal {
     return {
       report: { tookMs, found, expired, putInDoubt },
       live: rows.filter((row) => row.state === "queued" || row.state === "in_doubt"),
-      undelivered: rows.filter((row) => isUndelivered(row, now)),
+      remembered: rows.filter((row) => isRemembered(row, now)),
     };
   }
 

@@ -5,10 +5,10 @@
  * W1. A row is written only if it is legal (`illegality` finds nothing); an illegal one is a bug.
  * W2. A row is handed out only if its checksums match and it is legal; any other is quarantined.
  * W3. The checksum of a row covers every semantic column; payloads enter it by their own checksums,
- *     so that a change of state need not read them.
+ *     and what never changes by one sum that is taken once, so that a change of state reads neither.
  */
 import { crc32 } from "node:zlib";
-import { assert } from "../base/assert.ts";
+import { Bug } from "../base/assert.ts";
 import { CALL_STATES, isTerminal } from "../core/call.ts";
 import type { CallRow, CallState, DeadReason, Executed, Safety } from "../core/call.ts";
 
@@ -16,19 +16,22 @@ export type SqlValue = string | number | null;
 /** The values of `META_COLUMNS`, then request and reply. */
 export type RowValues = readonly SqlValue[];
 
-/** The semantic columns but for the payloads, in the order in which the checksum takes them. */
-export const META_COLUMNS = [
-  "seq",
-  "id",
+/** What many calls have in common: stored once, as a row of `origin`. */
+export const ORIGIN_COLUMNS = [
   "session_id",
   "upstream",
   "credentials",
   "method",
   "tool",
   "safety",
-  "fingerprint",
   "schema",
-  "accepted_at",
+] as const;
+
+/** What a call itself keeps for life. */
+export const OWN_COLUMNS = ["seq", "id", "fingerprint", "accepted_at", "redrive_of"] as const;
+
+/** What a change may write. */
+export const CHANGING_COLUMNS = [
   "deadline_at",
   "acknowledged_at",
   "state",
@@ -42,10 +45,16 @@ export const META_COLUMNS = [
   "delivered_at",
   "cause",
   "note",
-  "redrive_of",
 ] as const;
 
+/** The semantic columns but for the payloads, in the order in which the checksum takes them. */
+export const META_COLUMNS = [...ORIGIN_COLUMNS, ...OWN_COLUMNS, ...CHANGING_COLUMNS] as const;
+
+const OWN_AT = ORIGIN_COLUMNS.length;
+const CHANGING_AT = OWN_AT + OWN_COLUMNS.length;
 const META_LENGTH = META_COLUMNS.length;
+export const SEQ_AT = OWN_AT;
+export const ID_AT = OWN_AT + 1;
 export const REQUEST_AT = META_LENGTH;
 export const REPLY_AT = META_LENGTH + 1;
 
@@ -63,25 +72,27 @@ const wellFormed = (value: string | undefined): string | null =>
   value === undefined ? null : value.replace(/\p{Surrogate}/gu, "\ufffd");
 
 /** Throws `Bug` for a row that must not exist (W1). */
-export function encodeRow(row: CallRow): RowValues {
+export function assertLegal(row: CallRow): void {
   const wrong = illegality(row);
-  assert(wrong === undefined, `call ${row.id}: ${wrong ?? ""}`);
-  return rawValues(row);
+  if (wrong !== undefined) throw new Bug(`call ${row.id}: ${wrong}`);
 }
 
-function rawValues(row: CallRow): RowValues {
+/** Throws `Bug` for a row that must not exist (W1). */
+export function encodeRow(row: CallRow): RowValues {
+  assertLegal(row);
   return [
-    row.seq,
-    row.id,
     row.sessionId,
     row.upstream,
     row.credentials,
     wellFormed(row.method),
     wellFormed(row.tool),
     row.safety,
-    orNull(row.fingerprint),
     orNull(row.schema),
+    row.seq,
+    row.id,
+    orNull(row.fingerprint),
     row.acceptedAt,
+    orNull(row.redriveOf),
     row.deadlineAt,
     orNull(row.acknowledgedAt),
     row.state,
@@ -95,9 +106,27 @@ function rawValues(row: CallRow): RowValues {
     orNull(row.deliveredAt),
     wellFormed(row.cause),
     wellFormed(row.note),
-    orNull(row.redriveOf),
     row.request,
     orNull(row.reply),
+  ];
+}
+
+/** The values of `CHANGING_COLUMNS`. */
+export function changingValues(row: CallRow): SqlValue[] {
+  return [
+    row.deadlineAt,
+    orNull(row.acknowledgedAt),
+    row.state,
+    orNull(row.reason),
+    row.executed,
+    row.attempt,
+    row.isDoubted ? 1 : 0,
+    orNull(row.upstreamId),
+    orNull(row.sentAt),
+    orNull(row.settledAt),
+    orNull(row.deliveredAt),
+    wellFormed(row.cause),
+    wellFormed(row.note),
   ];
 }
 
@@ -126,31 +155,31 @@ function maybeNumber(values: RowValues, at: number): number | undefined {
 
 function decode(values: RowValues): CallRow {
   return {
-    seq: number(values, 0),
-    id: text(values, 1),
-    sessionId: text(values, 2),
-    upstream: text(values, 3),
-    credentials: text(values, 4),
-    method: text(values, 5),
-    tool: maybeText(values, 6),
-    safety: text(values, 7) as Safety,
-    fingerprint: maybeText(values, 8),
-    schema: maybeText(values, 9),
+    sessionId: text(values, 0),
+    upstream: text(values, 1),
+    credentials: text(values, 2),
+    method: text(values, 3),
+    tool: maybeText(values, 4),
+    safety: text(values, 5) as Safety,
+    schema: maybeText(values, 6),
+    seq: number(values, 7),
+    id: text(values, 8),
+    fingerprint: maybeText(values, 9),
     acceptedAt: number(values, 10),
-    deadlineAt: number(values, 11),
-    acknowledgedAt: maybeNumber(values, 12),
-    state: text(values, 13) as CallState,
-    reason: maybeText(values, 14) as DeadReason | undefined,
-    executed: text(values, 15) as Executed,
-    attempt: number(values, 16),
-    isDoubted: number(values, 17) === 1,
-    upstreamId: maybeText(values, 18),
-    sentAt: maybeNumber(values, 19),
-    settledAt: maybeNumber(values, 20),
-    deliveredAt: maybeNumber(values, 21),
-    cause: maybeText(values, 22),
-    note: maybeText(values, 23),
-    redriveOf: maybeText(values, 24),
+    redriveOf: maybeText(values, 11),
+    deadlineAt: number(values, 12),
+    acknowledgedAt: maybeNumber(values, 13),
+    state: text(values, 14) as CallState,
+    reason: maybeText(values, 15) as DeadReason | undefined,
+    executed: text(values, 16) as Executed,
+    attempt: number(values, 17),
+    isDoubted: number(values, 18) === 1,
+    upstreamId: maybeText(values, 19),
+    sentAt: maybeNumber(values, 20),
+    settledAt: maybeNumber(values, 21),
+    deliveredAt: maybeNumber(values, 22),
+    cause: maybeText(values, 23),
+    note: maybeText(values, 24),
     request: text(values, REQUEST_AT),
     reply: maybeText(values, REPLY_AT),
   };
@@ -193,14 +222,44 @@ export function textSum(text: SqlValue | undefined): number {
   return typeof text === "string" ? crc32(text) : 0;
 }
 
-/** The checksum of a row: its semantic columns and those of its payloads (W3). */
-export function rowSum(values: RowValues, requestSum: number, replySum: number): number {
-  let joined = "";
-  // The length before each text keeps neighbours apart; a null differs from every text and number.
-  for (let at = 0; at < META_LENGTH; at++) {
+/** The length before each text keeps neighbours apart; a null differs from every text and number. */
+function joined(values: RowValues, from: number, to: number): string {
+  let text = "";
+  for (let at = from; at < to; at++) {
     const value = values[at];
-    if (typeof value === "string") joined += `${value.length}:${value};`;
-    else joined += value === null ? "~;" : `${value};`;
+    if (typeof value === "string") text += `${value.length}:${value};`;
+    else text += value === null ? "~;" : `${value};`;
   }
-  return crc32(`${joined}${requestSum};${replySum}`);
+  return text;
+}
+
+/** The part of a row's checksum that is the same for all calls of one origin. */
+export function originSum(values: RowValues): number {
+  return crc32(joined(values, 0, OWN_AT));
+}
+
+/** The part of a row's checksum that never changes. */
+export function lifelongSum(values: RowValues, origin = originSum(values)): number {
+  return crc32(joined(values, OWN_AT, CHANGING_AT), origin);
+}
+
+/** The checksum of a row (W3); `changing` are the values of `CHANGING_COLUMNS`. */
+export function rowSum(
+  changing: RowValues,
+  lifelong: number,
+  requestSum: number,
+  replySum: number,
+): number {
+  const text = joined(changing, 0, CHANGING_COLUMNS.length);
+  return crc32(`${text}${requestSum};${replySum}`, lifelong);
+}
+
+/** The values of `OWN_COLUMNS` among those of a row. */
+export function ownOf(values: RowValues): SqlValue[] {
+  return values.slice(OWN_AT, CHANGING_AT);
+}
+
+/** The values of `CHANGING_COLUMNS` among those of a row. */
+export function changingOf(values: RowValues): SqlValue[] {
+  return values.slice(CHANGING_AT, META_LENGTH);
 }

@@ -9,6 +9,8 @@ import {
   connect,
   spawnRaw,
   status,
+  untilAway,
+  untilWaiting,
   type Driven,
 } from "../support/holdfast-process.ts";
 import { labTest, touch, until, type Lab } from "../support/lab.ts";
@@ -153,15 +155,9 @@ describe.each(UPSTREAMS)("with a %s upstream", (_name, open) => {
     const first = await start("first");
     await call(first.client, "read_value", { nonce: "before" });
     await upstream.down();
-    await until(
-      "the outage to be noticed",
-      async () => (await status(lab))[0]?.sessions[0]?.upstream.state !== "serving",
-    );
+    await untilAway(lab, first.client);
     const lost = expect(call(first.client, "append", { nonce: "of first" })).rejects.toThrow();
-    await until(
-      "the call to wait",
-      async () => (await status(lab))[0]?.sessions[0]?.upstream.waiting === 1,
-    );
+    await untilWaiting(lab, 1);
     await first.kill();
     await lost;
     await upstream.up();

@@ -24,7 +24,7 @@ describe.each(UPSTREAMS)("with a %s upstream", (_name, open) => {
     expect(healthy?.sessions[0]?.client).toContain("e2e");
 
     await upstream.down();
-    await untilAway(lab);
+    await untilAway(lab, client);
     const answer = call(client, "append", { nonce: "waits" });
     await untilWaiting(lab, 1);
     expect((await command(lab, ["status", "--json"])).code).toBe(1);
@@ -51,7 +51,7 @@ describe.each(UPSTREAMS)("with a %s upstream", (_name, open) => {
       const proxy = await connect(lab, { args: ["--hold", "2s", ...upstream.target] });
       await call(proxy.client, "append", { nonce: "done" });
       await upstream.down();
-      await untilAway(lab);
+      await untilAway(lab, proxy.client);
       expect((await call(proxy.client, "append", { nonce: "expired" })).told?.executed).toBe("no");
       const beside = await calls(lab);
       const seen = (rows: typeof beside) =>
@@ -102,6 +102,23 @@ describe.each(UPSTREAMS)("with a %s upstream", (_name, open) => {
     },
   );
 
+  labTest("an expired call that a person retries runs once, as a new call", async (lab) => {
+    const upstream = await open(lab);
+    const proxy = await connect(lab, { args: ["--hold", "2s", ...upstream.target] });
+    await call(proxy.client, "read_value", { nonce: "before" });
+    await upstream.down();
+    await untilAway(lab, proxy.client);
+    const told = await call(proxy.client, "append", { nonce: "again" });
+    expect(told.told).toMatchObject({ executed: "no" });
+    await upstream.up();
+    expect((await command(lab, ["calls", "retry", told.told?.callId ?? ""])).code).toBe(0);
+    await until("the retried call to run", () => lab.nonces().includes("again"));
+    await call(proxy.client, "append", { nonce: "later" });
+    expect(lab.nonces()).toEqual(["before", "again", "later"]);
+    const [old] = await calls(lab, "--state", "expired");
+    expect(old).toMatchObject({ id: told.told?.callId, executed: "no" });
+  });
+
   labTest(
     "a call whose answer was delivered is not kept, and a retry of it is refused",
     async (lab) => {
@@ -148,7 +165,7 @@ describe("without any proxy", () => {
     const first = await connect(lab, { args: upstream.target });
     await call(first.client, "read_value", { nonce: "before" });
     await upstream.down();
-    await untilAway(lab);
+    await untilAway(lab, first.client);
     const lost = expect(call(first.client, "append", { nonce: "left" })).rejects.toThrow();
     await untilWaiting(lab, 1);
     await first.kill();

@@ -44,6 +44,18 @@ describe.each(UPSTREAMS)("a proxy of a %s upstream", (_name, open) => {
     expect(lab.nonces()).toEqual(["last"]);
   });
 
+  labTest("delivers what was asked before its input ended, before it exits", async (lab) => {
+    const upstream = await open(lab);
+    const proxy = spawnRaw(lab, { args: upstream.target });
+    await proxy.handshake();
+    await proxy.request(1, "tools/call", append("warm"));
+    await proxy.send({ id: 2, method: "tools/call", params: append("last") });
+    proxy.end();
+    expect(await proxy.exited).toEqual({ code: 0, signal: null });
+    expect(proxy.messages.find((message) => message.id === 2)?.result).toBeDefined();
+    expect(lab.nonces()).toEqual(["warm", "last"]);
+  });
+
   labTest(
     "records the outcome of a call in flight when its input ends, before it exits",
     async (lab) => {

@@ -25,7 +25,7 @@ describe.each(UPSTREAMS)("a %s upstream", (_name, open) => {
     const { client } = await connect(lab, { args: upstream.target });
     await call(client, "append", { nonce: "before" });
     await upstream.down();
-    await untilAway(lab);
+    await untilAway(lab, client);
     const nonces = numbered(5, "n");
     const answers = Promise.all(nonces.map((nonce) => call(client, "append", { nonce })));
     await untilWaiting(lab, 5);
@@ -73,6 +73,21 @@ describe.each(UPSTREAMS)("a %s upstream", (_name, open) => {
   );
 
   labTest(
+    "the tools asked for right after it died come from the catalogue, whatever the hold",
+    async (lab) => {
+      const upstream = await open(lab);
+      const first = await connect(lab, { args: upstream.target });
+      const known = await first.client.listTools();
+      await first.close();
+      const { client } = await connect(lab, { args: ["--hold", "1s", ...upstream.target] });
+      await call(client, "read_value", { nonce: "n" });
+      await upstream.down();
+      expect((await client.listTools()).tools).toEqual(known.tools);
+      await upstream.up();
+    },
+  );
+
+  labTest(
     "a client that starts before it has ever been up gets tools, not an empty list",
     async (lab) => {
       const upstream = await open(lab);
@@ -114,7 +129,7 @@ describe.each(UPSTREAMS)("a %s upstream", (_name, open) => {
       await call(client, "read_value", { nonce: "before" });
       await upstream.down();
       const downAt = Date.now();
-      await untilAway(lab);
+      await untilAway(lab, client);
       const nonces = numbered(500, "n");
       const answers = Promise.all(nonces.map((nonce) => call(client, "append", { nonce })));
       await untilWaiting(lab, 500);

@@ -299,15 +299,16 @@ describe("a client that says something odd", () => {
 });
 
 describe("a client that leaves", () => {
-  it("is reported, and what it left waiting ends with its hold", async () => {
+  it("is reported, and what it still waits for is answered: it may have closed its input only", async () => {
     const stage = await new Stage().start();
     const client = await stage.connected();
     stage.upstream.kill(reset);
-    client.call("write", "a");
+    const id = client.call("write", "a");
     await stage.world.advance(10);
     client.leave();
     expect(stage.empty).toEqual(["the client closed stdin"]);
     await stage.world.advance(120_000);
+    expect(client.told(id)?.meta).toMatchObject({ state: "expired", executed: "no" });
     expect(await stage.row("a")).toMatchObject({ state: "expired", executed: "no" });
   });
 });

@@ -9,18 +9,25 @@ export const APPLICATION_ID = 0x486f6c64;
 export const MIGRATIONS: readonly string[] = [
   // 1. Calls, sessions, facts, and the head that tells how far the journal has come.
   `
-  create table call (
-    seq integer primary key,
-    id text not null unique,
+  -- What many calls have in common; rows that grow with every call cost time at every call.
+  create table origin (
+    number integer primary key,
     session_id text not null,
     upstream text not null,
     credentials text not null,
     method text not null,
     tool text,
     safety text not null,
+    schema text
+  ) strict;
+
+  create table call (
+    seq integer primary key,
+    id text not null unique,
+    origin integer not null,
     fingerprint text,
-    schema text,
     accepted_at real not null,
+    redrive_of text,
     deadline_at real not null,
     acknowledged_at real,
     state text not null,
@@ -34,11 +41,10 @@ export const MIGRATIONS: readonly string[] = [
     delivered_at real,
     cause text,
     note text,
-    redrive_of text,
-    request_codec integer not null,
+    request_codec integer not null default 0,
     request_sum integer not null,
-    reply_codec integer not null,
-    reply_sum integer not null,
+    reply_codec integer not null default 0,
+    reply_sum integer not null default 0,
     sum integer not null,
     request text not null,
     reply text
@@ -68,5 +74,9 @@ export const MIGRATIONS: readonly string[] = [
     commits integer not null
   ) strict;
   insert into head values (1, lower(hex(randomblob(16))), 0, 0);
+  `,
+  `
+  -- Outcomes that a repetition is warned of after a start, also where its caller was told of them.
+  create index call_unknown on call (settled_at) where executed = 'unknown';
   `,
 ];

@@ -50,7 +50,7 @@ export function isRefusal(value: unknown): value is Refusal {
 export interface RecoveredRows {
   readonly report: RecoveryReport;
   readonly live: readonly RowValues[];
-  readonly undelivered: readonly RowValues[];
+  readonly remembered: readonly RowValues[];
 }
 
 export interface BatchReply {

@@ -11,45 +11,63 @@ import { Bug, assert } from "../../base/assert.ts";
 import { apply, isRepeatable } from "../../core/call.ts";
 import type { CallChange, CallRow } from "../../core/call.ts";
 import {
+  CHANGING_COLUMNS,
   CODEC_TEXT,
+  ID_AT,
   META_COLUMNS,
-  REPLY_AT,
-  REQUEST_AT,
+  OWN_COLUMNS,
+  SEQ_AT,
+  assertLegal,
+  changingOf,
+  changingValues,
   decodeRow,
-  encodeRow,
+  lifelongSum,
+  ownOf,
   rowSum,
   textSum,
 } from "../rows.ts";
 import type { RowValues, SqlValue } from "../rows.ts";
+import { Origins } from "./origins.ts";
 
 const META = META_COLUMNS.join(", ");
 const SUMS = "request_codec, request_sum, reply_codec, reply_sum, sum";
+/** A call whose origin is missing has to be seen, too: it is damaged. */
+const CALLS = "call left join origin on origin.number = call.origin";
 /** Where the five columns of `SUMS` begin in a row read with them. */
 const SUMS_AT = META_COLUMNS.length;
 const NOT_QUARANTINED = "seq not in (select seq from quarantine)";
-/** Columns that a change may write. */
-const CHANGING = [
-  "deadline_at",
-  "acknowledged_at",
-  "state",
-  "reason",
-  "executed",
-  "attempt",
-  "is_doubted",
-  "upstream_id",
-  "sent_at",
-  "settled_at",
-  "delivered_at",
-  "cause",
-  "note",
-] as const;
-const CHANGING_AT = CHANGING.map((name) => META_COLUMNS.indexOf(name));
 /** Open rows remembered, so that a change need not read its row again. */
 const REMEMBERED_MAX = 4096;
+
+type ChangingColumn = (typeof CHANGING_COLUMNS)[number];
+
+/**
+ * What each change writes of what `apply()` of core says. A column forgotten here would leave a row
+ * whose checksum is wrong.
+ */
+const WRITTEN: Record<CallChange["kind"], readonly ChangingColumn[]> = {
+  dispatch: ["state", "attempt", "upstream_id", "sent_at"],
+  settle: ["state", "executed", "settled_at", "cause"],
+  requeue: ["state", "cause"],
+  doubt: ["state", "is_doubted", "cause"],
+  bury: ["state", "reason", "executed", "settled_at", "cause"],
+  expire: ["state", "executed", "settled_at", "cause"],
+  cancel: ["state", "executed", "settled_at", "cause"],
+  acknowledge: ["deadline_at", "acknowledged_at"],
+  deliver: ["delivered_at"],
+  annotate: ["note"],
+};
+
+/** One change's update: bound are the values at `at`, the new checksum, a reply, then seq and old sum. */
+interface Update {
+  readonly at: readonly number[];
+  readonly statement: Statement;
+}
 
 /** A row without its payloads, and the checksums that stand for them. */
 interface Known {
   readonly row: CallRow;
+  readonly lifelong: number;
   readonly requestSum: number;
   readonly replySum: number;
   readonly sum: number;
@@ -65,11 +83,10 @@ export class CallStatements {
   readonly #db: Database;
   readonly #dropsDelivered: boolean;
   readonly #known = new Map<string, Known>();
+  readonly #origins: Origins;
   readonly #insert: Statement;
   readonly #readMeta: Statement;
-  readonly #change: Statement;
-  readonly #settle: Statement;
-  readonly #drop: Statement;
+  readonly #updates = new Map<CallChange["kind"] | "drop", Update>();
   readonly #quarantine: Statement;
   readonly #onQuarantine: (row: QuarantinedRow) => void;
 
@@ -82,36 +99,37 @@ export class CallStatements {
     this.#db = db;
     this.#dropsDelivered = dropsDelivered;
     this.#onQuarantine = onQuarantine;
-    const marks = Array.from({ length: META_COLUMNS.length + 7 }, () => "?").join(", ");
-    this.#insert = db.prepare(
-      `insert into call (${META}, ${SUMS}, request, reply) values (${marks})`,
-    );
+    this.#origins = new Origins(db);
+    const columns = [
+      ...OWN_COLUMNS,
+      "origin",
+      ...CHANGING_COLUMNS,
+      "request_sum",
+      "sum",
+      "request",
+    ];
+    const marks = columns.map(() => "?").join(", ");
+    this.#insert = db.prepare(`insert into call (${columns.join(", ")}) values (${marks})`);
     this.#readMeta = db
-      .prepare(`select ${META}, ${SUMS} from call where id = ? and ${NOT_QUARANTINED}`)
+      .prepare(`select ${META}, ${SUMS} from ${CALLS} where id = ? and ${NOT_QUARANTINED}`)
       .raw();
-    const set = `update call set ${CHANGING.map((name) => `${name} = ?`).join(", ")}, sum = ?`;
-    // The old state, attempt and checksum guard the write: nothing but the judged row is changed.
-    const guard = "where seq = ? and state = ? and attempt = ? and sum = ?";
-    this.#change = db.prepare(`${set} ${guard}`);
-    this.#settle = db.prepare(`${set}, reply_codec = ?, reply_sum = ?, reply = ? ${guard}`);
-    this.#drop = db.prepare(
-      `${set}, request = '', request_sum = 0, reply = null, reply_sum = 0 ${guard}`,
-    );
     this.#quarantine = db.prepare("insert or ignore into quarantine (seq, id, why) values (?,?,?)");
   }
 
-  /** Inserts a row under this seq. */
+  /** Inserts a live row under this seq. */
   insert(values: RowValues, seq: number): void {
-    const meta = [seq, ...values.slice(1, META_COLUMNS.length)];
-    const request = values[REQUEST_AT] ?? null;
-    const reply = values[REPLY_AT] ?? null;
-    const requestSum = textSum(request);
-    const replySum = textSum(reply);
-    const sum = rowSum(meta, requestSum, replySum);
-    this.#insert.run(...meta, CODEC_TEXT, requestSum, CODEC_TEXT, replySum, sum, request, reply);
-    const row = decodeRow([...meta, "", null]);
-    if (typeof row === "string") throw new Bug(`admitted call ${String(values[1])}: ${row}`);
-    this.#remember({ row, requestSum, replySum, sum });
+    const numbered = [...values];
+    numbered[SEQ_AT] = seq;
+    const row = decodeRow(numbered);
+    if (typeof row === "string") throw new Bug(`admitted call ${String(values[ID_AT])}: ${row}`);
+    const origin = this.#origins.of(numbered);
+    const own = ownOf(numbered);
+    const changing = changingOf(numbered);
+    const lifelong = lifelongSum(numbered, origin.sum);
+    const requestSum = textSum(row.request);
+    const sum = rowSum(changing, lifelong, requestSum, 0);
+    this.#insert.run(...own, origin.number, ...changing, requestSum, sum, row.request);
+    this.#remember({ row: { ...row, request: "" }, lifelong, requestSum, replySum: 0, sum });
   }
 
   /** False where the change is refused; nothing is written then. */
@@ -125,25 +143,46 @@ export class CallStatements {
   }
 
   #write(known: Known, next: CallRow, change: CallChange): void {
+    assertLegal(next);
+    const { lifelong } = known;
+    let { requestSum, replySum } = known;
+    let row = next;
+    const replies: SqlValue[] = [];
+    if (change.kind === "settle") {
+      row = { ...next, reply: undefined };
+      replySum = textSum(change.reply);
+      replies.push(replySum, change.reply);
+    }
     const isDropping =
       change.kind === "deliver" && this.#dropsDelivered && !isRepeatable(next.state);
-    const reply = change.kind === "settle" ? change.reply : undefined;
-    const requestSum = isDropping ? 0 : known.requestSum;
-    const replySum = isDropping ? 0 : reply === undefined ? known.replySum : textSum(reply);
-    const row: CallRow = { ...next, request: "", reply: undefined };
-    const values = encodeRow(row);
-    const sum = rowSum(values, requestSum, replySum);
-    const set = CHANGING_AT.map((at) => values[at] ?? null);
-    const { seq, state, attempt } = known.row;
-    const guard = [seq, state, attempt, known.sum];
-    const { changes } = isDropping
-      ? this.#drop.run(...set, sum, ...guard)
-      : reply === undefined
-        ? this.#change.run(...set, sum, ...guard)
-        : this.#settle.run(...set, sum, CODEC_TEXT, replySum, reply, ...guard);
+    if (isDropping) {
+      requestSum = 0;
+      replySum = 0;
+    }
+    const changing = changingValues(row);
+    const sum = rowSum(changing, lifelong, requestSum, replySum);
+    const { at, statement } = this.#updateFor(change.kind, isDropping);
+    const bound = at.map((column) => changing[column]);
+    const { changes } = statement.run(...bound, sum, ...replies, known.row.seq, known.sum);
     assert(changes === 1, `call ${change.id} is not what it was when it was judged`);
-    if (row.deliveredAt === undefined) this.#remember({ row, requestSum, replySum, sum });
-    else this.#known.delete(change.id);
+    if (row.deliveredAt !== undefined) this.#known.delete(change.id);
+    else this.#remember({ row, lifelong, requestSum, replySum, sum });
+  }
+
+  /** Guarded by the old checksum, which covers all columns: nothing but the judged row is changed. */
+  #updateFor(kind: CallChange["kind"], isDropping: boolean): Update {
+    const name = isDropping ? "drop" : kind;
+    const known = this.#updates.get(name);
+    if (known !== undefined) return known;
+    const set = [...WRITTEN[kind], "sum"].map((name) => `${name} = ?`);
+    if (kind === "settle") set.push("reply_sum = ?", "reply = ?");
+    if (isDropping) set.push("request = ''", "request_sum = 0", "reply = null", "reply_sum = 0");
+    const update = {
+      at: WRITTEN[kind].map((name) => CHANGING_COLUMNS.indexOf(name)),
+      statement: this.#db.prepare(`update call set ${set.join(", ")} where seq = ? and sum = ?`),
+    };
+    this.#updates.set(name, update);
+    return update;
   }
 
   #remember(known: Known): void {
@@ -162,11 +201,15 @@ export class CallStatements {
     const replySum = Number(read[SUMS_AT + 3]);
     const sum = Number(read[SUMS_AT + 4]);
     const row = decodeRow([...read.slice(0, SUMS_AT), "", null]);
-    if (typeof row === "string" || rowSum(read, requestSum, replySum) !== sum) {
+    const lifelong = lifelongSum(read);
+    if (
+      typeof row === "string" ||
+      rowSum(changingOf(read), lifelong, requestSum, replySum) !== sum
+    ) {
       this.#setAside(read, typeof row === "string" ? row : "its checksum is wrong");
       return undefined;
     }
-    return { row, requestSum, replySum, sum };
+    return { row, lifelong, requestSum, replySum, sum };
   }
 
   /** Whole rows that pass every check, by a condition on `call`; others go into quarantine. */
@@ -174,7 +217,8 @@ export class CallStatements {
     const rows: RowValues[] = [];
     const statement = this.#db
       .prepare(
-        `select ${META}, ${SUMS}, request, reply from call where ${NOT_QUARANTINED} and ${condition}`,
+        `select ${META}, ${SUMS}, request, reply from ${CALLS}
+         where ${NOT_QUARANTINED} and ${condition}`,
       )
       .raw();
     for (const read of statement.all(...parameters) as SqlValue[][]) {
@@ -199,7 +243,7 @@ export class CallStatements {
   }
 
   #setAside(read: readonly SqlValue[], why: string): void {
-    const row = { seq: Number(read[0]), id: String(read[1]), why };
+    const row = { seq: Number(read[SEQ_AT]), id: String(read[ID_AT]), why };
     if (!this.#db.readonly) this.#quarantine.run(row.seq, row.id, row.why);
     this.#onQuarantine(row);
   }
@@ -207,6 +251,7 @@ export class CallStatements {
   /** After a rollback (Q2), and after rows were changed past `change`. */
   forget(): void {
     this.#known.clear();
+    this.#origins.forget();
   }
 }
 
@@ -218,7 +263,13 @@ export function checkRow(read: readonly SqlValue[]): RowValues | string {
     return "its payload is in a form unknown to this version";
   if (textSum(request) !== requestSum) return "the checksum of its request is wrong";
   if (textSum(reply) !== replySum) return "the checksum of its reply is wrong";
-  if (rowSum(meta, Number(requestSum), Number(replySum)) !== sum) return "its checksum is wrong";
+  const expected = rowSum(
+    changingOf(read),
+    lifelongSum(read),
+    Number(requestSum),
+    Number(replySum),
+  );
+  if (expected !== sum) return "its checksum is wrong";
   const values = [...meta, request ?? null, reply ?? null];
   const row = decodeRow(values);
   return typeof row === "string" ? row : values;
