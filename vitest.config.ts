@@ -11,6 +11,8 @@ const project = (name: string, include: string[], testTimeout: number) => ({
 
 export default defineConfig({
   test: {
+    // Two cores: vitest's own default leaves one of them idle.
+    maxWorkers: 2,
     reporters: ["default", "./test/support/count-reporter.ts"],
     projects: [
       project(

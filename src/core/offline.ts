@@ -38,7 +38,8 @@ export type WaitStep =
   /** Commit the end of the call, then answer `no`. */
   | { readonly kind: "expire" };
 
-const PERSON_PATIENCE_MS = 2_000;
+/** How long a caller waits for an upstream that needs a person to act. */
+export const PERSON_PATIENCE_MS = 2_000;
 
 export function nextWaitStep(facts: WaitFacts, now: number): WaitStep {
   const endAt = Math.min(facts.holdUntil, earlyEndAt(facts));

@@ -115,6 +115,12 @@ export class Cataloguer {
     return changed;
   }
 
+  /** A complete list that the upstream gave a client. */
+  learn(kind: ListKind, items: readonly unknown[]): void {
+    this.#lists[kind] = items;
+    if (kind === "tools") this.#readTools();
+  }
+
   save(): void {
     if (this.#handshake === undefined) return;
     const seenAt = this.#context.world.now();

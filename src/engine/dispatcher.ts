@@ -92,12 +92,13 @@ export class Dispatcher {
   /** Puts a new call into the queue and on disk (T1). */
   enqueue(call: LiveCall): void {
     this.#hooks.queue().add(call, "main");
-    this.#hooks.keeper().watch(call);
     this.#write(async () => {
       if (!(await this.#hooks.scribe().admit(call))) return;
       this.#hooks.queue().page(call);
       this.#hooks.queue().pump();
     });
+    // After the admission was posted: a hold that is over already ends a call that has its row.
+    this.#hooks.keeper().watch(call);
   }
 
   /** A call that is on disk already: deferred, or left by a dead process. It runs in the late lane. */

@@ -7,8 +7,9 @@
  */
 import { RPC } from "../base/errors.ts";
 import { shownHandshake } from "../core/catalogue.ts";
-import { handshakeWaitMs } from "../core/offline.ts";
+import { handshakeWaitMs, PERSON_PATIENCE_MS } from "../core/offline.ts";
 import type { ClientFacts } from "../core/session.ts";
+import type { UpstreamState } from "../core/status.ts";
 import { formatError, formatResult, type JsonObject, type ReplyMessage } from "../wire/message.ts";
 import type { Cataloguer } from "./cataloguer.ts";
 import type { EngineContext } from "./context.ts";
@@ -48,14 +49,29 @@ export class Greeter {
       this.#answer(idText, known);
       return;
     }
-    const stopTimer = this.#context.world.timer(
-      handshakeWaitMs(this.#context.settings, facts.name),
-      () => {
-        const nearest = cataloguer.takeNearest();
-        this.#answer(idText, nearest ?? this.#blank(facts));
-      },
-    );
+    const waitMs = handshakeWaitMs(this.#context.settings, facts.name);
+    const stopTimer = this.#context.world.timer(waitMs, () => {
+      this.#answerAnyway();
+    });
     this.#pending = { idText, facts, cataloguer, stopTimer };
+  }
+
+  /** Where a person has to act first, waiting longer brings nothing: `tools/list` will say why. */
+  onLink(state: UpstreamState): void {
+    const pending = this.#pending;
+    if (pending === undefined || (state !== "misconfigured" && state !== "needs_auth")) return;
+    pending.stopTimer();
+    const stopTimer = this.#context.world.timer(PERSON_PATIENCE_MS, () => {
+      this.#answerAnyway();
+    });
+    this.#pending = { ...pending, stopTimer };
+  }
+
+  #answerAnyway(): void {
+    const pending = this.#pending;
+    if (pending === undefined) return;
+    const nearest = pending.cataloguer.takeNearest();
+    this.#answer(pending.idText, nearest ?? this.#blank(pending.facts));
   }
 
   /** The upstream answered the handshake. */

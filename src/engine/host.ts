@@ -8,7 +8,7 @@
  */
 import { RPC } from "../base/errors.ts";
 import { clientFacts, type ClientFacts, type SessionRow } from "../core/session.ts";
-import type { SessionStatus } from "../core/status.ts";
+import type { SessionStatus, UpstreamState } from "../core/status.ts";
 import type { ClientHandler, ClientLink, Inbound } from "../ports.ts";
 import {
   formatError,
@@ -228,6 +228,10 @@ export class Host implements ClientHandler {
     withdrawWaiting(line, cause)
       .then(() => line.stop(2_000))
       .catch(this.#context.fatal);
+  }
+
+  onLink(state: UpstreamState): void {
+    this.#greeter.onLink(state);
   }
 
   /** The upstream answered the handshake. */

@@ -3,7 +3,7 @@
  * client finish what a dead process left behind, over a connection initialised as its client's was.
  */
 import { handshakeVariant, type SessionRow } from "../core/session.ts";
-import type { UpstreamStatus } from "../core/status.ts";
+import type { UpstreamState, UpstreamStatus } from "../core/status.ts";
 import type { Failure } from "../core/failure.ts";
 import type { JsonObject, Message, ReplyMessage } from "../wire/message.ts";
 import type { StateChange } from "../wire/dialect/dialect.ts";
@@ -29,6 +29,7 @@ export interface LineClient {
 export interface LineHooks {
   /** The upstream's first answer to the handshake, or what it failed with so far. */
   onHandshake(reply: ReplyMessage): void;
+  onLink(state: UpstreamState): void;
   /** `initialize` itself waits for this line. */
   hasEarlyCaller(): boolean;
   onEnded(line: Line, call: LiveCall, reply: ReplyMessage | undefined): void;
@@ -229,8 +230,9 @@ export class Line {
       onUnresumed: (cause) => {
         this.dispatcher.onDown(cause, new Set());
       },
-      onLink: () => {
+      onLink: (link) => {
         this.keeper.review();
+        this.#hooks.onLink(link.state);
       },
       hasCaller: () => this.queue.size > 0 || this.#hooks.hasEarlyCaller(),
       isBusy: () => this.dispatcher.inFlight > 0,

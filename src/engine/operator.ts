@@ -1,7 +1,7 @@
 /** What a person may see and do from outside: the `Control` port over the running engine. */
 import { RefusedError } from "../base/errors.ts";
 import { type CallRow, isTerminal, mustSync } from "../core/call.ts";
-import { repeatedCall } from "../core/new-call.ts";
+import { repeatedCall } from "../core/repeated-call.ts";
 import type { ProxyStatus } from "../core/status.ts";
 import type { CallFilter, Control } from "../ports.ts";
 import { parseMessage } from "../wire/message.ts";

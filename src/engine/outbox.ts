@@ -121,7 +121,7 @@ export function wordsFor(row: CallRow, at: Situation): string {
   switch (row.state) {
     case "expired":
       if (row.executed === "unknown") {
-        return `Outcome unknown: ${row.cause ?? describeTrouble(at)}. ${unknown} It will not be sent again.`;
+        return `Outcome unknown: no answer came from '${at.upstreamName}' (${row.cause ?? "it is away"}). ${unknown} It will not be sent again.`;
       }
       return `Not executed: ${row.cause ?? describeTrouble(at)}. The call waited ${waited} and was withdrawn; it will not run later. Calling again is safe.`;
     case "queued":
@@ -131,7 +131,7 @@ export function wordsFor(row: CallRow, at: Situation): string {
         ? `Not executed: the call was withdrawn (${row.cause ?? "cancelled"}).`
         : `Outcome unknown: the call was given up (${row.cause ?? "cancelled"}). ${unknown}`;
     case "dead":
-      return deadWords(row, unknown);
+      return deadWords(row, at, unknown);
     case "failed":
       return row.executed === "yes"
         ? `Executed, but the answer could not be taken: ${row.cause ?? "unknown cause"} (call ${row.id}).`
@@ -144,12 +144,12 @@ export function wordsFor(row: CallRow, at: Situation): string {
   }
 }
 
-function deadWords(row: CallRow, unknown: string): string {
+function deadWords(row: CallRow, at: Situation, unknown: string): string {
   const cause = row.cause ?? "the connection was lost";
   if (row.executed === "unknown") {
     const poison =
       row.reason === "poison" ? " The server went down each time while this call was running." : "";
-    return `Outcome unknown: ${cause}. ${unknown} It was not sent again.${poison}`;
+    return `Outcome unknown: no answer came from '${at.upstreamName}' (${cause}). ${unknown} It was not sent again.${poison}`;
   }
   return `Not executed: ${cause}. The call was withdrawn and will not run later.`;
 }

@@ -155,6 +155,9 @@ export class Proxy {
         onHandshake: (reply) => {
           host.onHandshake(reply);
         },
+        onLink: (state) => {
+          host.onLink(state);
+        },
         hasEarlyCaller: () => host.isWaitingForHandshake,
         onEnded: (of, call, reply) => {
           this.#onEnded(of, call, reply);
@@ -175,6 +178,7 @@ export class Proxy {
   #newExtraLine(session: SessionRow): Line {
     return new Line(this.#context, session, undefined, {
       onHandshake: () => {},
+      onLink: () => {},
       hasEarlyCaller: () => false,
       onEnded: (of, call, reply) => {
         this.#onEnded(of, call, reply);

@@ -5,7 +5,7 @@
  * T2. The lists are answered from the catalogue where the upstream can't answer (promise P6).
  */
 import type { ClientFacts } from "../core/session.ts";
-import { formatResult, type RequestMessage } from "../wire/message.ts";
+import { formatResult, isObject, parseMessage, type RequestMessage } from "../wire/message.ts";
 import { LISTS, type ListKind, methodOf } from "../wire/methods.ts";
 import { type Accepted, Admission } from "./admission.ts";
 import type { ControlTool } from "./control-tool.ts";
@@ -53,8 +53,10 @@ export class Requests {
 
   list(request: RequestMessage, list: ListKind, isFirstPage: boolean): void {
     const { line, controlTool } = this.#parts;
-    const withOwn = (text: string) =>
-      list === "tools" && controlTool !== undefined ? controlTool.addTo(text) : text;
+    const withOwn = (text: string) => {
+      if (isFirstPage) this.#learn(text, list);
+      return list === "tools" && controlTool !== undefined ? controlTool.addTo(text) : text;
+    };
     const known = isFirstPage ? line.cataloguer.list(list) : undefined;
     if (known === undefined) {
       this.#accept(request, undefined, withOwn);
@@ -111,6 +113,15 @@ export class Requests {
     // A refusal is answered before `accept` returns.
     if (!state.isAnswered) this.#open.set(idText, accepted);
     return accepted;
+  }
+
+  /** A complete list that passes is what the client knows from now on: its tools' classes, too. */
+  #learn(text: string, list: ListKind): void {
+    const reply = parseMessage(text);
+    if (reply.kind !== "reply" || !isObject(reply.result)) return;
+    const items = reply.result[LISTS[list].member];
+    const isComplete = Array.isArray(items) && reply.result["nextCursor"] === undefined;
+    if (isComplete) this.#parts.line.cataloguer.learn(list, items as unknown[]);
   }
 
   #answerFromCatalogue(idText: string, list: ListKind, items: readonly unknown[]): void {

@@ -5,7 +5,7 @@
 import { RefusedError } from "../../base/errors.ts";
 import type { World } from "../../base/world.ts";
 import type { CallRow } from "../../core/call.ts";
-import { repeatedCall } from "../../core/new-call.ts";
+import { repeatedCall } from "../../core/repeated-call.ts";
 import { isTerminal } from "../../core/call.ts";
 import type { CallFilter, Control, Journal } from "../../ports.ts";
 import { findProxies } from "../control-client.ts";

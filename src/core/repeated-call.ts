@@ -1,9 +1,9 @@
-/** The rows that calls begin with: accepted from a client, or repeated by a person's order (T15). */
+/** The row of a call that is repeated by a person's order (T15). */
 import { RefusedError } from "../base/errors.ts";
 import { type CallRow, isTerminal } from "./call.ts";
 
 /** What every call has before anything has happened to it. */
-export const FRESH = {
+const FRESH = {
   seq: 0,
   acknowledgedAt: undefined,
   state: "queued",

@@ -1,0 +1,64 @@
+/** The first moments of a proxy: before its journal is open, and before anything is known of the upstream. */
+import { describe, expect, it } from "vitest";
+import { failure } from "../../src/core/failure.ts";
+import { exited, Stage } from "../support/stage.ts";
+
+describe("before the journal is open", () => {
+  it("a call whose hold ends meanwhile is told no, and the proxy goes on", async () => {
+    const stage = new Stage({ settings: { holdMs: 5 } });
+    stage.upstream.down = exited;
+    const client = stage.client();
+    client.initialize();
+    const id = client.call("write", "a");
+    await stage.world.advance(50);
+    await stage.start();
+    await stage.world.advance(50);
+    expect(client.told(id)?.meta).toMatchObject({ state: "expired", executed: "no" });
+    expect(stage.fatal).toEqual([]);
+  });
+
+  it("a call that is cancelled meanwhile is never journalled, sent or answered", async () => {
+    const stage = new Stage();
+    const client = stage.client();
+    client.initialize();
+    const id = client.call("write", "a");
+    client.cancel(id);
+    await stage.start();
+    await stage.world.advance(5_000);
+    expect(client.answerTo(id)).toBeUndefined();
+    expect(stage.upstream.ledger).toEqual([]);
+    expect(await stage.rows()).toEqual([]);
+  });
+});
+
+describe("a server of which nothing is known", () => {
+  it("answers initialize after two seconds where a person has to act, and tells why in the list", async () => {
+    const stage = await new Stage().start();
+    stage.upstream.down = failure("spawn_failed", "no such command: nonsense");
+    const client = stage.client();
+    const hello = client.initialize();
+    await stage.world.advance(1_500);
+    expect(client.answerTo(hello)).toBeUndefined();
+    await stage.world.advance(1_000);
+    expect(client.answerTo(hello)).toHaveProperty("result.capabilities.tools");
+    const list = client.request("tools/list");
+    await stage.world.advance(3_000);
+    expect(JSON.stringify(client.answerTo(list))).toContain("no such command: nonsense");
+  });
+
+  it("has its tools' classes known as soon as the client has its list", async () => {
+    const stage = await new Stage().start();
+    const client = stage.client();
+    client.initialize();
+    await stage.world.settle();
+    const list = client.request("tools/list");
+    stage.upstream.keeps.add("read");
+    await stage.world.runUntil(() => client.answerTo(list) !== undefined, 1_000);
+    const id = client.call("read", "a");
+    await stage.world.settle();
+    stage.upstream.keeps.clear();
+    stage.upstream.kill();
+    await stage.world.advance(2_000);
+    expect(client.told(id)?.text).toBe("read a");
+  });
+});
