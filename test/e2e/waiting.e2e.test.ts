@@ -5,6 +5,7 @@ import {
   calls,
   command,
   connect,
+  spawnRaw,
   untilAway,
   untilWaiting,
   type Driven,
@@ -53,6 +54,29 @@ describe.each(UPSTREAMS)("a %s upstream that is down", (_name, open) => {
     await answeredAfterReturn(lab, proxy);
     expect(lab.nonces()).toEqual(["before", "later"]);
   });
+
+  labTest(
+    "a call whose hold ends before the journal is open is told no, and the proxy goes on",
+    async (lab) => {
+      const upstream = await open(lab);
+      const first = await connect(lab, { args: upstream.target });
+      await first.client.listTools();
+      await first.close();
+      await upstream.down();
+      // The shortest hold: it is over before any disk could have answered.
+      const proxy = spawnRaw(lab, { args: ["--hold", "1ms", ...upstream.target] });
+      const params = { name: "append", arguments: { nonce: "expired" } };
+      const greeting = proxy.handshake();
+      await proxy.send({ id: 1, method: "tools/call", params });
+      expect((await greeting).result).toBeDefined();
+      const answer = await proxy.receive("an answer", (message) => message.id === 1);
+      expect(JSON.stringify(answer)).toContain('"executed":"no"');
+      expect((await proxy.request(2, "tools/list")).result).toBeDefined();
+      proxy.end();
+      expect(await proxy.exited).toEqual({ code: 0, signal: null });
+      expect(lab.nonces()).toEqual([]);
+    },
+  );
 
   labTest("a queued call that its client cancelled NEVER runs, and gets no answer", async (lab) => {
     const proxy = await waitingProxy(lab, open);
