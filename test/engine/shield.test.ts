@@ -93,7 +93,7 @@ describe("the operator", () => {
     client.call("write", "waits");
     await stage.world.advance(10);
     const waits = await stage.row("waits");
-    await expect(control.retry(waits.id)).rejects.toThrow("only an ended call");
+    await expect(control.retry(waits.id)).rejects.toThrow("only one that ended");
     await expect(control.settle(waits.id, "x")).rejects.toThrow("is still queued");
     await control.cancel(waits.id);
     await expect(control.cancel(waits.id)).rejects.toThrow("already ended");
