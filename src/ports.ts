@@ -50,8 +50,12 @@ export interface Journal {
   /** A small durable fact (breaker state, child process groups); `undefined` forgets it. */
   keep(key: string, value: string | undefined): Promise<void>;
   kept(prefix: string): Promise<ReadonlyMap<string, string>>;
-  /** Deletes terminal rows settled before `before`, and payloads that nobody will ask for again. */
-  prune(before: number): Promise<number>;
+  /**
+   * Drops the payloads of calls settled before `resultsBefore` and keeps their rows; deletes rows
+   * settled before `recordsBefore`, and sessions without rows that were last seen before it. In short
+   * steps, between which other work goes on. Resolves to the number of rows deleted.
+   */
+  prune(resultsBefore: number, recordsBefore: number): Promise<number>;
   stats(): JournalStats;
   /** Flushes, checkpoints and closes; later calls reject with `closed`. */
   close(): Promise<void>;

@@ -143,7 +143,12 @@ const verdictOf = (isOk) => (isOk === undefined ? "–" : isOk ? pc.green("ok") 
 
 export function print(found) {
   const { machine } = found;
-  const table = new Table({ head: ["what", "target", "measured", "", "detail"] });
+  const table = new Table({
+    head: ["what", "target", "measured", "", "detail"],
+    style: { head: [], border: [], compact: true },
+    colWidths: [undefined, undefined, undefined, undefined, 44],
+    wordWrap: true,
+  });
   for (const { what, target, measured, isOk, detail } of linesOf(found))
     table.push([what, target, measured, verdictOf(isOk), detail]);
   process.stdout.write(`${table.toString()}\n`);

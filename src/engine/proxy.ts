@@ -5,6 +5,7 @@
  *     client ─► host ─► admission ─► journal ─► dispatcher ─► supervisor's connection ─► upstream
  *     client ◄─ host ◄─ delivery ◄── journal ◄─ judge() ◄──── outcome ◄──────────────── upstream
  */
+import { JournalError } from "../base/errors.ts";
 import type { SavedLink } from "../core/connection.ts";
 import type { ProxyStatus, SessionStatus } from "../core/status.ts";
 import type { SessionRow } from "../core/session.ts";
@@ -29,8 +30,6 @@ export interface ProxyOptions {
 }
 
 const PRUNE_EVERY_MS = 600_000;
-/** Results 24 h, metadata of ended calls 14 days; the store knows which is which. */
-const RETENTION_MS = 24 * 3_600_000;
 
 export class Proxy {
   readonly #context: EngineContext;
@@ -192,12 +191,15 @@ export class Proxy {
   }
 
   #prune(): void {
-    const { world, log } = this.#context;
+    const { world, log, settings } = this.#context;
+    const { resultsMs, recordsMs } = settings.retention;
+    const now = world.now();
     this.#stopPruning = world.timer(PRUNE_EVERY_MS, () => {
       this.#prune();
     });
     for (const journal of this.#registry.journals) {
-      journal.prune(world.now() - RETENTION_MS).catch((error: unknown) => {
+      journal.prune(now - resultsMs, now - recordsMs).catch((error: unknown) => {
+        if (error instanceof JournalError && error.trouble === "closed") return;
         log("warn", "could not prune the journal", { error: String(error) });
       });
     }

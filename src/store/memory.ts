@@ -5,7 +5,7 @@
 import { assert } from "../base/assert.ts";
 import { JournalError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
-import { apply, isRepeatable, isTerminal } from "../core/call.ts";
+import { apply, isRepeatable } from "../core/call.ts";
 import type { CallChange, CallRow } from "../core/call.ts";
 import type { SessionRow } from "../core/session.ts";
 import type { JournalStats } from "../core/status.ts";
@@ -143,18 +143,25 @@ class MemoryJournal implements Journal {
     return new Map([...this.#facts].filter(([key]) => key.startsWith(prefix)).sort(byKey));
   }
 
-  async prune(before: number): Promise<number> {
+  async prune(resultsBefore: number, recordsBefore: number): Promise<number> {
     this.#step();
-    let count = 0;
+    let deleted = 0;
+    const sessionIds = new Set<string>();
     for (const row of this.#rows.values()) {
-      if (!isTerminal(row.state) || (row.settledAt ?? before) >= before) continue;
-      this.#rows.delete(row.id);
-      count++;
+      const { settledAt } = row;
+      if (settledAt !== undefined && settledAt < recordsBefore) {
+        this.#rows.delete(row.id);
+        deleted++;
+        continue;
+      }
+      sessionIds.add(row.sessionId);
+      if (settledAt !== undefined && settledAt < resultsBefore)
+        this.#rows.set(row.id, { ...row, request: "", reply: undefined });
     }
-    for (const session of this.#sessions.values()) {
-      if ((session.endedAt ?? before) < before) this.#sessions.delete(session.id);
+    for (const { id, lastSeenAt } of this.#sessions.values()) {
+      if (lastSeenAt < recordsBefore && !sessionIds.has(id)) this.#sessions.delete(id);
     }
-    return count;
+    return deleted;
   }
 
   stats(): JournalStats {

@@ -101,8 +101,8 @@ class ResilientJournal implements Journal {
     return this.#do((journal) => journal.kept(prefix));
   }
 
-  prune(before: number): Promise<number> {
-    return this.#do((journal) => journal.prune(before));
+  prune(resultsBefore: number, recordsBefore: number): Promise<number> {
+    return this.#do((journal) => journal.prune(resultsBefore, recordsBefore));
   }
 
   stats(): JournalStats {

@@ -174,7 +174,7 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
     it("never gives a seq a second time after its call was pruned", async () => {
       const journal = await fresh();
       await bring(journal, ROADS.expired);
-      expect(await journal.prune(NOW + 1000)).toBe(1);
+      expect(await journal.prune(NOW + 1000, NOW + 1000)).toBe(1);
       expect(await journal.admit(aCall())).toBe(2);
     });
 
@@ -218,10 +218,41 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
         bring(journal, ROADS.in_doubt),
       ]);
       const ended = await bring(journal, ROADS.dead);
-      expect(await journal.prune(NOW + 2)).toBe(0);
-      expect(await journal.prune(NOW + 3)).toBe(1);
+      expect(await journal.prune(NOW + 2, NOW + 2)).toBe(0);
+      expect(await journal.prune(NOW + 3, NOW + 3)).toBe(1);
       expect(await journal.find(ended.id)).toBeUndefined();
       for (const { id } of live) expect(await journal.find(id)).toBeDefined();
+    });
+  });
+
+  describe(`${name}: retention`, () => {
+    it("drops payloads first and keeps the row, a dead letter's too", async () => {
+      const journal = await fresh();
+      const done = await bring(journal, ROADS.done);
+      const dead = await bring(journal, ROADS.dead);
+      const live = await bring(journal, ROADS.queued);
+      expect(await journal.prune(NOW + 2, NOW)).toBe(0);
+      expect(await journal.find(done.id)).toEqual(done);
+      expect(await journal.prune(NOW + 3, NOW)).toBe(0);
+      expect(await journal.find(done.id)).toEqual({ ...done, request: "", reply: undefined });
+      expect(await journal.find(dead.id)).toEqual({ ...dead, request: "", reply: undefined });
+      expect(await journal.find(live.id)).toEqual(live);
+      const annotate = { kind: "annotate", id: dead.id, note: "it had run", at } as const;
+      expect(await journal.apply(annotate, true)).toBe(true);
+      expect((await journal.find(dead.id))?.note).toBe("it had run");
+    });
+
+    it("takes what is new in between, and goes through many calls", async () => {
+      const journal = await fresh();
+      const calls = Array.from({ length: 1200 }, () => aCall());
+      await Promise.all(calls.map((call) => journal.admit(call)));
+      const expire = { kind: "expire", cause: "late", at } as const;
+      await Promise.all(calls.map(({ id }) => journal.apply({ ...expire, id }, true)));
+      const pruned = journal.prune(at + 1, at + 1);
+      const late = aCall();
+      expect(await journal.admit(late)).toBe(1201);
+      expect(await pruned).toBe(1200);
+      expect((await journal.list({})).map(({ id }) => id)).toEqual([late.id]);
     });
   });
 
@@ -303,8 +334,21 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
         endedAt: NOW + 9,
       });
       expect(await journal.findSession("s_2")).toBeUndefined();
-      await journal.prune(NOW + 10);
-      expect(await journal.findSession("s_1")).toBeUndefined();
+    });
+
+    it("forgets sessions without calls that were not seen for long, ended or not", async () => {
+      const journal = await fresh();
+      const old = { ...aSession, lastSeenAt: NOW };
+      await journal.saveSession({ ...old, id: "s_gone" });
+      await journal.saveSession({ ...old, id: "s_ended", endedAt: NOW });
+      await journal.saveSession({ ...old, id: "s_seen", lastSeenAt: NOW + 10 });
+      await journal.saveSession({ ...old, id: "s_busy" });
+      await journal.admit(aCall({ sessionId: "s_busy" }));
+      await journal.prune(NOW + 10, NOW + 10);
+      expect(await journal.findSession("s_gone")).toBeUndefined();
+      expect(await journal.findSession("s_ended")).toBeUndefined();
+      expect(await journal.findSession("s_seen")).toBeDefined();
+      expect(await journal.findSession("s_busy")).toBeDefined();
     });
 
     it("keeps facts, finds them by prefix, and forgets them", async () => {

@@ -57,6 +57,8 @@ export function openWriting(driver: Driver, path: string): Database {
       "wal_autocheckpoint = 0",
       "journal_size_limit = 67108864",
       "temp_store = memory",
+      // Pages of recent calls are all that is read again; the driver's 16 MiB would fill up for nothing.
+      "cache_size = -2048",
       "mmap_size = 0",
       "cell_size_check = on",
       "secure_delete = on",

@@ -9,7 +9,7 @@
  */
 import type { Worker } from "node:worker_threads";
 import { assert, must } from "../../base/assert.ts";
-import { deferred } from "../../base/async.ts";
+import { deferred, type Deferred } from "../../base/async.ts";
 import { JournalError } from "../../base/errors.ts";
 import type { CancelTimer, World } from "../../base/world.ts";
 import { mustSync } from "../../core/call.ts";
@@ -21,7 +21,8 @@ import { encodeRow } from "../rows.ts";
 import type { RowValues } from "../rows.ts";
 import { readRow, readSession, sizeOf } from "./answers.ts";
 import { isRefusal } from "./protocol.ts";
-import type { BatchReply, Command, RecoveredRows, ThreadMessage } from "./protocol.ts";
+import type { BatchReply, Command, Pruned, RecoveredRows, ThreadMessage } from "./protocol.ts";
+import { SyncTimes } from "./sync-times.ts";
 
 interface Waiter {
   resolve(value: unknown): void;
@@ -32,7 +33,8 @@ interface Waiter {
 const QUIET_MS = 500;
 /** So many changes that nobody waits for go even without company. */
 const LATER_MAX = 512;
-const SYNC_TIMES_MAX = 101;
+/** After a batch of so many commands the next waits one more turn. */
+const BUSY_FROM = 8;
 
 export interface SqliteJournalOptions {
   readonly world: World;
@@ -48,18 +50,20 @@ export interface SqliteJournalOptions {
 export class SqliteJournal implements Journal {
   readonly #worker: Worker;
   readonly #options: SqliteJournalOptions;
-  readonly #syncTimes: number[] = [];
+  readonly #syncTimes = new SyncTimes();
   #next: Command[] = [];
   #nextWaiters: (Waiter | undefined)[] = [];
   #inFlight: (Waiter | undefined)[] | undefined;
   #later: CallChange[] = [];
   #isWoken = false;
+  /** Commands in the last batch. */
+  #lastSize = 0;
   /** Nothing was posted since the last tidying. */
   #isTidy = false;
   #stopQuiet: CancelTimer | undefined;
   /** What every later call is rejected with. */
   #end: JournalError | undefined;
-  #closing: { readonly promise: Promise<void>; resolve(): void } | undefined;
+  #closing: Deferred<undefined> | undefined;
   #gone: Promise<void> | undefined;
   #commits = 0;
   #rows = 0;
@@ -112,7 +116,7 @@ export class SqliteJournal implements Journal {
   }
 
   async saveSession(row: SessionRow): Promise<void> {
-    await this.#post(["saveSession", row.id, JSON.stringify(row), row.endedAt ?? null]);
+    await this.#post(["saveSession", row.id, JSON.stringify(row), row.lastSeenAt]);
   }
 
   async findSession(id: string): Promise<SessionRow | undefined> {
@@ -128,35 +132,35 @@ export class SqliteJournal implements Journal {
     return new Map((await this.#post(["kept", prefix])) as [string, string][]);
   }
 
-  async prune(before: number): Promise<number> {
-    return (await this.#post(["prune", before])) as number;
+  async prune(resultsBefore: number, recordsBefore: number): Promise<number> {
+    let deleted = 0;
+    for (let after = 0; ;) {
+      const step = (await this.#post(["prune", resultsBefore, recordsBefore, after])) as Pruned;
+      deleted += step.deleted;
+      if (step.next === undefined) return deleted;
+      after = step.next;
+    }
   }
 
   stats(): JournalStats {
     const { path } = this.#options;
-    const sorted = this.#syncTimes.toSorted((a, b) => a - b);
     return {
       kind: "sqlite",
       path,
       degraded: undefined,
       bytes: sizeOf(path),
       walBytes: sizeOf(`${path}-wal`),
-      fsyncMs: sorted[sorted.length >> 1],
+      fsyncMs: this.#syncTimes.median(),
       commits: this.#commits,
       rows: this.#rows,
     };
   }
 
-  close(): Promise<void> {
+  async close(): Promise<void> {
     if (this.#gone !== undefined) return this.#gone.then(this.#options.onGone);
     if (this.#closing !== undefined) return this.#closing.promise;
     const closing = deferred<undefined>();
-    this.#closing = {
-      promise: closing.promise,
-      resolve: () => {
-        closing.resolve(undefined);
-      },
-    };
+    this.#closing = closing;
     this.#end = new JournalError("closed", `the journal ${this.#options.path} is closed`);
     this.#stopBeingQuiet();
     this.#flush();
@@ -184,14 +188,23 @@ export class SqliteJournal implements Journal {
     this.#later = [];
   }
 
-  /** The batch goes after this turn's input has been read, so that one turn makes one batch. */
+  /**
+   * The batch goes after this turn's input has been read, so that one turn makes one batch. Amid many
+   * calls one more turn is waited for: the answers just given set more going, which share the commit.
+   */
   #wake(): void {
     if (this.#isWoken || this.#inFlight !== undefined) return;
     this.#isWoken = true;
     this.#stopBeingQuiet();
-    this.#options.world.soon(() => {
+    const { world } = this.#options;
+    const flush = () => {
       this.#isWoken = false;
       if (this.#inFlight === undefined) this.#flush();
+    };
+    const isBusy = this.#lastSize >= BUSY_FROM;
+    world.soon(() => {
+      if (isBusy) world.soon(flush);
+      else flush();
     });
   }
 
@@ -205,6 +218,7 @@ export class SqliteJournal implements Journal {
       return;
     }
     this.#inFlight = this.#nextWaiters;
+    this.#lastSize = this.#nextWaiters.length;
     const batch = this.#next;
     this.#next = [];
     this.#nextWaiters = [];
@@ -232,19 +246,9 @@ export class SqliteJournal implements Journal {
   }
 
   #onMessage(message: ThreadMessage): void {
-    switch (message.kind) {
-      case "batch":
-        this.#settle(message.reply);
-        return;
-      case "broken":
-        this.#break(message.text);
-        return;
-      case "closed":
-        this.#goGone();
-        return;
-      default:
-        return;
-    }
+    if (message.kind === "batch") this.#settle(message.reply);
+    else if (message.kind === "broken") this.#break(message.text);
+    else if (message.kind === "closed") this.#goGone();
   }
 
   #settle(reply: BatchReply): void {
@@ -252,10 +256,7 @@ export class SqliteJournal implements Journal {
     this.#inFlight = undefined;
     this.#commits = reply.commits;
     this.#rows = reply.rows;
-    if (reply.syncMs !== undefined) {
-      this.#syncTimes.push(reply.syncMs);
-      if (this.#syncTimes.length > SYNC_TIMES_MAX) this.#syncTimes.shift();
-    }
+    this.#syncTimes.add(reply.syncMs);
     for (const warning of reply.warnings) this.#options.log("warn", warning);
     for (const [at, waiter] of waiters.entries()) {
       const result = reply.results[at];
@@ -292,7 +293,7 @@ export class SqliteJournal implements Journal {
     this.#gone = this.#worker.terminate().then(() => {
       if (this.#closing === undefined) return;
       this.#options.onGone();
-      this.#closing.resolve();
+      this.#closing.resolve(undefined);
     });
   }
 }

@@ -54,7 +54,7 @@ export const MIGRATIONS: readonly string[] = [
 
   create table session (
     id text primary key,
-    ended_at real,
+    seen_at real not null,
     body text not null,
     sum integer not null
   ) strict;

@@ -19,6 +19,9 @@ const THREAD_URL = new URL(
   import.meta.url,
 );
 
+/** What a batch leaves behind is garbage at once; more room for it would only be memory held. */
+const YOUNG_MB = 3;
+
 /**
  * Opens a journal whose lock the caller holds. Rejects with `ConfigError` (a newer schema, not a journal)
  * or `JournalError("io")`; nothing is left of the attempt then.
@@ -27,7 +30,11 @@ export async function openSqliteJournal(
   options: SqliteJournalOptions & ThreadOptions,
 ): Promise<OpenedJournal> {
   const { world, log, onGone, ...threadOptions } = options;
-  const worker = new Worker(THREAD_URL, { workerData: threadOptions, name: "journal" });
+  const worker = new Worker(THREAD_URL, {
+    workerData: threadOptions,
+    name: "journal",
+    resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MB },
+  });
   const first = await firstMessage(worker);
   if (first.kind !== "opened") {
     await worker.terminate();

@@ -30,11 +30,12 @@ export type Command =
   | readonly ["find", id: string]
   | readonly ["list", states: readonly string[] | undefined, limit: number | undefined]
   | readonly ["recover", now: number]
-  | readonly ["saveSession", id: string, body: string, endedAt: number | null]
+  | readonly ["saveSession", id: string, body: string, seenAt: number]
   | readonly ["findSession", id: string]
   | readonly ["keep", key: string, value: string | null]
   | readonly ["kept", prefix: string]
-  | readonly ["prune", before: number]
+  /** One step over rows with a greater seq than `after`; the answer says whether there are more. */
+  | readonly ["prune", resultsBefore: number, recordsBefore: number, after: number]
   | readonly ["tidy"];
 
 /** The answer to a command that was not carried out while others of its batch were. */
@@ -45,6 +46,13 @@ export interface Refusal {
 
 export function isRefusal(value: unknown): value is Refusal {
   return typeof value === "object" && value !== null && "refused" in value;
+}
+
+export interface Pruned {
+  /** Calls deleted by this step. */
+  readonly deleted: number;
+  /** Where the next step begins; undefined after the last. */
+  readonly next: number | undefined;
 }
 
 export interface RecoveredRows {

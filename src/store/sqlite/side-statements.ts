@@ -1,9 +1,8 @@
-/** Sessions, facts, the head and counts of a journal, and the deletion of old calls. */
+/** Sessions, facts, the head and counts of a journal. */
 import { crc32 } from "node:zlib";
 import type { Database, Statement } from "better-sqlite3";
 import type { SqlValue } from "../rows.ts";
 
-const ENDED = "('done', 'failed', 'expired', 'cancelled', 'dead')";
 const LIVE = "('queued', 'sent', 'tasked', 'in_doubt')";
 
 export class SideStatements {
@@ -17,8 +16,8 @@ export class SideStatements {
     this.#db = db;
     this.#moveHead = db.prepare("update head set seq = ?, commits = ?");
     this.#saveSession = db.prepare(
-      `insert into session (id, ended_at, body, sum) values (?, ?, ?, ?)
-       on conflict (id) do update set ended_at = excluded.ended_at, body = excluded.body, sum = excluded.sum`,
+      `insert into session (id, seen_at, body, sum) values (?, ?, ?, ?)
+       on conflict (id) do update set seen_at = excluded.seen_at, body = excluded.body, sum = excluded.sum`,
     );
     this.#keep = db.prepare(
       "insert into fact values (?, ?) on conflict (key) do update set value = excluded.value",
@@ -64,8 +63,8 @@ export class SideStatements {
     return Object.fromEntries(statement.all() as [string, number][]);
   }
 
-  saveSession(id: string, body: string, endedAt: number | null): void {
-    this.#saveSession.run(id, endedAt, body, crc32(body));
+  saveSession(id: string, body: string, seenAt: number): void {
+    this.#saveSession.run(id, seenAt, body, crc32(body));
   }
 
   findSession(id: string): { readonly body: string } | "damaged" | undefined {
@@ -86,15 +85,5 @@ export class SideStatements {
       .prepare("select key, value from fact where instr(key, ?) = 1 order by key")
       .raw();
     return statement.all(prefix) as [string, string][];
-  }
-
-  /** Deletes calls that ended before `before`, and sessions that did; returns the number of calls. */
-  prune(before: number): number {
-    const calls = this.#db.prepare(
-      `delete from call where settled_at < ? and state in ${ENDED}
-       and seq not in (select seq from quarantine)`,
-    );
-    this.#db.prepare("delete from session where ended_at < ?").run(before);
-    return calls.run(before).changes;
   }
 }

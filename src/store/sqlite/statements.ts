@@ -36,6 +36,7 @@ const CALLS = "call left join origin on origin.number = call.origin";
 /** Where the five columns of `SUMS` begin in a row read with them. */
 const SUMS_AT = META_COLUMNS.length;
 const NOT_QUARANTINED = "seq not in (select seq from quarantine)";
+const NO_PAYLOADS = "request = '', request_sum = 0, reply = null, reply_sum = 0";
 /** Open rows remembered, so that a change need not read its row again. */
 const REMEMBERED_MAX = 4096;
 
@@ -86,6 +87,7 @@ export class CallStatements {
   readonly #origins: Origins;
   readonly #insert: Statement;
   readonly #readMeta: Statement;
+  readonly #drop: Statement;
   readonly #updates = new Map<CallChange["kind"] | "drop", Update>();
   readonly #quarantine: Statement;
   readonly #onQuarantine: (row: QuarantinedRow) => void;
@@ -113,6 +115,7 @@ export class CallStatements {
     this.#readMeta = db
       .prepare(`select ${META}, ${SUMS} from ${CALLS} where id = ? and ${NOT_QUARANTINED}`)
       .raw();
+    this.#drop = db.prepare(`update call set sum = ?, ${NO_PAYLOADS} where seq = ? and sum = ?`);
     this.#quarantine = db.prepare("insert or ignore into quarantine (seq, id, why) values (?,?,?)");
   }
 
@@ -176,13 +179,22 @@ export class CallStatements {
     if (known !== undefined) return known;
     const set = [...WRITTEN[kind], "sum"].map((name) => `${name} = ?`);
     if (kind === "settle") set.push("reply_sum = ?", "reply = ?");
-    if (isDropping) set.push("request = ''", "request_sum = 0", "reply = null", "reply_sum = 0");
+    if (isDropping) set.push(NO_PAYLOADS);
     const update = {
       at: WRITTEN[kind].map((name) => CHANGING_COLUMNS.indexOf(name)),
       statement: this.#db.prepare(`update call set ${set.join(", ")} where seq = ? and sum = ?`),
     };
     this.#updates.set(name, update);
     return update;
+  }
+
+  /** Drops the payloads of an ended call and keeps its record. */
+  dropPayloads(id: string): void {
+    const known = this.#known.get(id) ?? this.#look(id);
+    if (known === undefined) return;
+    const sum = rowSum(changingValues(known.row), known.lifelong, 0, 0);
+    this.#drop.run(sum, known.row.seq, known.sum);
+    this.#known.delete(id);
   }
 
   #remember(known: Known): void {

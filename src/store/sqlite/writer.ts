@@ -16,6 +16,7 @@ import { HighWaterFile } from "../marks.ts";
 import { Ballast } from "./ballast.ts";
 import { troubleOf } from "./connection.ts";
 import type { BatchReply, Command, Refusal, ThreadOptions } from "./protocol.ts";
+import { Pruner } from "./pruner.ts";
 import { Recoverer } from "./recoverer.ts";
 import { CallStatements } from "./statements.ts";
 import { SideStatements } from "./side-statements.ts";
@@ -42,6 +43,7 @@ export class Writer {
   readonly #options: ThreadOptions;
   readonly #calls: CallStatements;
   readonly #side: SideStatements;
+  readonly #pruner: Pruner;
   readonly #recoverer: Recoverer;
   readonly #ballast: Ballast;
   readonly #wal: WalKeeper;
@@ -66,6 +68,7 @@ export class Writer {
       );
     });
     this.#side = new SideStatements(db);
+    this.#pruner = new Pruner(db, this.#calls);
     this.#ballast = new Ballast(db, options);
     this.#wal = new WalKeeper(db, options.path);
     this.#mark = new HighWaterFile(options.highWaterPath);
@@ -216,10 +219,9 @@ export class Writer {
       case "kept":
         return this.#side.kept(command[1]);
       case "prune": {
-        const count = this.#side.prune(command[1]);
-        this.#calls.forget();
-        this.#rows -= count;
-        return count;
+        const step = this.#pruner.step(command[1], command[2], command[3]);
+        this.#rows -= step.deleted;
+        return step;
       }
       case "tidy":
         this.#tidy();
