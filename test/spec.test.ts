@@ -30,9 +30,9 @@ it.each(MATRIX)("%s (%s) is tested by what it names", (_, __, file, name) => {
   expect(source).toContain(JSON.stringify(name));
 });
 
-it("every numbered invariant of the pure layers is in the matrix", () => {
+it("every numbered invariant of the pure layers and the engine is in the matrix, and has a number of its own", () => {
   const known = new Set(MATRIX.map(([id]) => id));
-  const numbered = ["base", "wire", "core"].flatMap((part) =>
+  const numbered = ["base", "wire", "core", "engine"].flatMap((part) =>
     readdirSync(`${ROOT}src/${part}`)
       .filter((name) => name.endsWith(".ts"))
       .flatMap((name) => [...read(`src/${part}/${name}`).matchAll(/^ \* ([A-Z]\d+)\. /gm)])
@@ -40,6 +40,7 @@ it("every numbered invariant of the pure layers is in the matrix", () => {
   );
   expect(numbered.length).toBeGreaterThan(8);
   expect(numbered.filter((id) => !known.has(id))).toEqual([]);
+  expect(numbered.filter((id, i) => numbered.indexOf(id) !== i)).toEqual([]);
 });
 
 it("every state is described, with what is terminal", () => {

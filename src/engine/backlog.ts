@@ -1,9 +1,9 @@
 /**
  * Calls that wait, in lanes, and the window through which a backlog leaves after a recovery.
  *
- * B1. A lane is first in, first out by order of acceptance; a call that comes back takes its old place.
- * B2. At most one writing call of a lane is under way.
- * B3. The window concerns backlogs only; while nothing waits, nothing is limited.
+ * Q4. A lane is first in, first out by order of acceptance; a call that comes back takes its old place.
+ * Q5. At most one writing call of a lane is under way.
+ * Q6. The window concerns backlogs only; while nothing waits, nothing is limited.
  */
 import type { LiveCall } from "./live-call.ts";
 

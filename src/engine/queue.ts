@@ -179,7 +179,7 @@ export class Queue {
         }
         return false;
       }
-      // Invariant B2: writes of a lane one at a time, so that their order is the order of effects.
+      // Invariant Q5: writes of a lane one at a time, so that their order is the order of effects.
       if (call.row.safety !== "read" && lane.writing !== undefined) return true;
       const how = this.#stopped(call);
       if (how === undefined && (!this.#hooks.hasRoom() || !this.#pace.mayGo())) return false;

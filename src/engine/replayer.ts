@@ -2,8 +2,8 @@
  * Makes a fresh connection carry the session it replaces (docs/SPEC.md, "After a reconnect"): the
  * client's own handshake, its log level, its subscriptions, the lists compared.
  *
- * P1. Nothing of a caller goes over a connection before this is done.
- * P2. The handshake is the client's own, so the server sees the same capabilities as before.
+ * Y1. Nothing of a caller goes over a connection before this is done.
+ * Y2. The handshake is the client's own, so the server sees the same capabilities as before.
  */
 import { LIST_KINDS, type ListKind } from "../wire/methods.ts";
 import { type Failure, failure } from "../core/failure.ts";

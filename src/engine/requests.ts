@@ -1,8 +1,8 @@
 /**
  * The open requests of one client session: taken on, answered, cancelled.
  *
- * T1. Every request gets exactly one answer, except one that its client cancelled.
- * T2. The lists are answered from the catalogue where the upstream can't answer (promise P6).
+ * Z1. Every request gets exactly one answer, except one that its client cancelled.
+ * Z2. The lists are answered from the catalogue where the upstream can't answer (promise P6).
  */
 import type { ClientFacts } from "../core/session.ts";
 import { formatResult, isObject, parseMessage, type RequestMessage } from "../wire/message.ts";
