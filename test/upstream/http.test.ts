@@ -295,14 +295,21 @@ describe("what an answer proves", () => {
     expect((await made.recorder.down()).failure.kind).toBe("auth");
   });
 
-  it.each([405, 406, 413, 415, 418])(
-    "%i is a rejection that names status and body",
+  it.each([405, 406, 413, 415])("%i is a rejection that names status and body", async (code) => {
+    const { outcome, made } = await outcomeOf(status(code, "x".repeat(500)));
+    expect(outcome.kind).toBe("rejected");
+    expect(outcome.failure.message).toContain(`HTTP ${String(code)}`);
+    expect(outcome.failure.message).toContain("x".repeat(200));
+    expect(outcome.failure.message).not.toContain("x".repeat(201));
+    expect(made.recorder.downs()).toEqual([]);
+  });
+
+  it.each([400, 409, 418, 422])(
+    "%i without a word of JSON-RPC does NOT prove that a write did not run",
     async (code) => {
-      const { outcome, made } = await outcomeOf(status(code, "x".repeat(500)));
-      expect(outcome.kind).toBe("rejected");
-      expect(outcome.failure.message).toContain(`HTTP ${String(code)}`);
-      expect(outcome.failure.message).toContain("x".repeat(200));
-      expect(outcome.failure.message).not.toContain("x".repeat(201));
+      const { outcome, made } = await outcomeOf(status(code, "the tool said no"));
+      expect(outcome).toMatchObject({ kind: "lost", failure: { kind: "server_error" } });
+      expect(outcome.failure.message).toContain("the tool said no");
       expect(made.recorder.downs()).toEqual([]);
     },
   );

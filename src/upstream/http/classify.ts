@@ -170,7 +170,20 @@ export function judgeAnswer(
   if (!facts.isHandshake && isSessionLoss(answer, facts.hasSession)) {
     return refused(failure("session_lost", told), true);
   }
-  return rejected(told);
+  if (facts.safety === "read" || facts.isHandshake || isTurnedAway(answer)) return rejected(told);
+  return lost(failure("server_error", told));
+}
+
+/** Statuses by which a server turns a request away by its envelope, before it looks at the call. */
+const ENVELOPE = new Set([404, 405, 406, 411, 413, 414, 415, 417, 421, 426, 428, 431]);
+
+/** Proven not to have run. A server may answer a tool's own trouble with any other 4xx (409, 422 …). */
+function isTurnedAway({ status, body }: HttpAnswer): boolean {
+  if (ENVELOPE.has(status)) return true;
+  // As the official servers say what is wrong with a request; a page or a sentence says nothing.
+  if (status !== 400 || !body.startsWith("{")) return false;
+  const message = parseMessage(body);
+  return message.kind === "reply" && message.error !== undefined;
 }
 
 function judgeServerError(
