@@ -50,8 +50,11 @@ export interface Journal {
   /** A small durable fact (breaker state, child process groups); `undefined` forgets it. */
   keep(key: string, value: string | undefined): Promise<void>;
   kept(prefix: string): Promise<ReadonlyMap<string, string>>;
-  /** Deletes terminal rows settled before `before`, and payloads that nobody will ask for again. */
-  prune(before: number): Promise<number>;
+  /**
+   * Deletes terminal rows settled before `before`, and the payloads of those settled before
+   * `payloadsBefore` (in portions); resolves to the number of rows.
+   */
+  prune(before: number, payloadsBefore: number): Promise<number>;
   stats(): JournalStats;
   /** Flushes, checkpoints and closes; later calls reject with `closed`. */
   close(): Promise<void>;

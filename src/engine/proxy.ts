@@ -29,8 +29,6 @@ export interface ProxyOptions {
 }
 
 const PRUNE_EVERY_MS = 600_000;
-/** Results 24 h, metadata of ended calls 14 days; the store knows which is which. */
-const RETENTION_MS = 24 * 3_600_000;
 
 export class Proxy {
   readonly #context: EngineContext;
@@ -192,12 +190,13 @@ export class Proxy {
   }
 
   #prune(): void {
-    const { world, log } = this.#context;
+    const { world, log, settings } = this.#context;
+    const { recordsMs, resultsMs } = settings.retention;
     this.#stopPruning = world.timer(PRUNE_EVERY_MS, () => {
       this.#prune();
     });
     for (const journal of this.#registry.journals) {
-      journal.prune(world.now() - RETENTION_MS).catch((error: unknown) => {
+      journal.prune(world.now() - recordsMs, world.now() - resultsMs).catch((error: unknown) => {
         log("warn", "could not prune the journal", { error: String(error) });
       });
     }

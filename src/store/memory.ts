@@ -143,13 +143,18 @@ class MemoryJournal implements Journal {
     return new Map([...this.#facts].filter(([key]) => key.startsWith(prefix)).sort(byKey));
   }
 
-  async prune(before: number): Promise<number> {
+  async prune(before: number, payloadsBefore: number): Promise<number> {
     this.#step();
     let count = 0;
     for (const row of this.#rows.values()) {
-      if (!isTerminal(row.state) || (row.settledAt ?? before) >= before) continue;
-      this.#rows.delete(row.id);
-      count++;
+      const { settledAt } = row;
+      if (!isTerminal(row.state) || settledAt === undefined) continue;
+      if (settledAt < before) {
+        this.#rows.delete(row.id);
+        count++;
+      } else if (settledAt < payloadsBefore) {
+        this.#rows.set(row.id, { ...row, request: "", reply: undefined });
+      }
     }
     for (const session of this.#sessions.values()) {
       if ((session.endedAt ?? before) < before) this.#sessions.delete(session.id);

@@ -101,8 +101,8 @@ class ResilientJournal implements Journal {
     return this.#do((journal) => journal.kept(prefix));
   }
 
-  prune(before: number): Promise<number> {
-    return this.#do((journal) => journal.prune(before));
+  prune(before: number, payloadsBefore: number): Promise<number> {
+    return this.#do((journal) => journal.prune(before, payloadsBefore));
   }
 
   stats(): JournalStats {

@@ -180,3 +180,18 @@ describe("a client that ends its input at once", () => {
     expect(stage.upstream.ledger).toEqual([]);
   });
 });
+
+describe("retention", () => {
+  it("drops results and records after the times that were set, and not before", async () => {
+    const retention = { resultsMs: 3_600_000, recordsMs: 7_200_000 };
+    const stage = await new Stage({ settings: { retention } }).start();
+    const client = await stage.connected();
+    client.call("write", "a");
+    await stage.world.advance(3_000_000);
+    expect((await stage.rows())[0]?.reply).toContain("write a");
+    await stage.world.advance(1_300_000);
+    expect(await stage.rows()).toMatchObject([{ state: "done", reply: undefined, request: "" }]);
+    await stage.world.advance(3_600_000);
+    expect(await stage.rows()).toEqual([]);
+  });
+});

@@ -174,7 +174,7 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
     it("never gives a seq a second time after its call was pruned", async () => {
       const journal = await fresh();
       await bring(journal, ROADS.expired);
-      expect(await journal.prune(NOW + 1000)).toBe(1);
+      expect(await journal.prune(NOW + 1000, 0)).toBe(1);
       expect(await journal.admit(aCall())).toBe(2);
     });
 
@@ -218,8 +218,8 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
         bring(journal, ROADS.in_doubt),
       ]);
       const ended = await bring(journal, ROADS.dead);
-      expect(await journal.prune(NOW + 2)).toBe(0);
-      expect(await journal.prune(NOW + 3)).toBe(1);
+      expect(await journal.prune(NOW + 2, 0)).toBe(0);
+      expect(await journal.prune(NOW + 3, 0)).toBe(1);
       expect(await journal.find(ended.id)).toBeUndefined();
       for (const { id } of live) expect(await journal.find(id)).toBeDefined();
     });
@@ -275,6 +275,22 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
     });
   });
 
+  describe(`${name}: payloads`, () => {
+    it("past their time are dropped, the record stays and is sound, live calls keep theirs", async () => {
+      const journal = await fresh();
+      const ended = await bring(journal, ROADS.done);
+      const late = await bring(journal, ROADS.expired);
+      const waiting = await bring(journal, ROADS.queued);
+      expect(await journal.prune(0, NOW + 1_000)).toBe(0);
+      for (const { id, state } of [ended, late]) {
+        expect(await journal.find(id)).toMatchObject({ id, state, request: "", reply: undefined });
+      }
+      expect((await journal.find(waiting.id))?.request).toBe(waiting.request);
+      await journal.apply({ kind: "annotate", id: late.id, note: "seen", at }, true);
+      expect(await journal.find(late.id)).toMatchObject({ note: "seen" });
+    });
+  });
+
   describe(`${name}: doubts`, () => {
     it("are offered after a start also where their caller was told, until a person settles them", async () => {
       const journal = await fresh();
@@ -303,7 +319,7 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
         endedAt: NOW + 9,
       });
       expect(await journal.findSession("s_2")).toBeUndefined();
-      await journal.prune(NOW + 10);
+      await journal.prune(NOW + 10, 0);
       expect(await journal.findSession("s_1")).toBeUndefined();
     });
 

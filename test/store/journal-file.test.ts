@@ -216,7 +216,7 @@ describe("trouble", () => {
     expect(await journal.find(bad.id)).toBeUndefined();
     const expire = { kind: "expire", id: bad.id, cause: "late", at: NOW } as const;
     expect(await journal.apply(expire, true)).toBe(false);
-    await journal.prune(NOW * 2);
+    await journal.prune(NOW * 2, 0);
     expect((await journal.recover(NOW)).report.found).toEqual({ queued: 1, quarantined: 1 });
     await journal.close();
   });

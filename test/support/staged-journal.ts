@@ -135,8 +135,8 @@ export class StagedJournal implements Journal {
     return this.#inner.kept(prefix);
   }
 
-  prune(before: number): Promise<number> {
-    return this.#inner.prune(before);
+  prune(before: number, payloadsBefore: number): Promise<number> {
+    return this.#inner.prune(before, payloadsBefore);
   }
 
   stats(): JournalStats {

@@ -90,9 +90,9 @@ const LIMIT_MAX = 100_000;
 
 function addCalls(program: Command, outside: Outside, exit: Exit): void {
   const calls = program.command("calls").description("Lists and steers calls.");
-  const verb = (usage: string, text: string) =>
+  const verb = (usage: string, text: string, isDefault = false) =>
     addOptions(
-      calls.command(usage).description(text).option("--json", "one JSON object"),
+      calls.command(usage, { isDefault }).description(text).option("--json", "one JSON object"),
       FOLDER_OPTIONS,
     );
   const steer = async (command: Command, request: CallsRequest, flags: CallsFlags) => {
@@ -100,7 +100,7 @@ function addCalls(program: Command, outside: Outside, exit: Exit): void {
     const { folders } = placesOf(flagsOf(command, FOLDER_OPTIONS), outside);
     exit.code = await steerCalls(request, flags.json === true, folders, outside);
   };
-  const list = verb("list", "Newest first.")
+  const list = verb("list", "Newest first.", true)
     .option("--state <states>", "only these, for example queued,dead")
     .option("--limit <count>", "at most so many", "50");
   list.action(async (flags: CallsFlags) => {

@@ -128,8 +128,8 @@ export class SqliteJournal implements Journal {
     return new Map((await this.#post(["kept", prefix])) as [string, string][]);
   }
 
-  async prune(before: number): Promise<number> {
-    return (await this.#post(["prune", before])) as number;
+  async prune(before: number, payloadsBefore: number): Promise<number> {
+    return (await this.#post(["prune", before, payloadsBefore])) as number;
   }
 
   stats(): JournalStats {

@@ -34,7 +34,7 @@ export type Command =
   | readonly ["findSession", id: string]
   | readonly ["keep", key: string, value: string | null]
   | readonly ["kept", prefix: string]
-  | readonly ["prune", before: number]
+  | readonly ["prune", before: number, payloadsBefore: number]
   | readonly ["tidy"];
 
 /** The answer to a command that was not carried out while others of its batch were. */

@@ -88,6 +88,17 @@ export class SideStatements {
     return statement.all(prefix) as [string, string][];
   }
 
+  /** Calls that ended before `before` and still have a payload, at most `count`. */
+  withPayload(before: number, count: number): string[] {
+    const statement = this.#db
+      .prepare(
+        `select id from call where settled_at < ? and state in ${ENDED}
+         and (request <> '' or reply is not null) limit ?`,
+      )
+      .pluck();
+    return statement.all(before, count) as string[];
+  }
+
   /** Deletes calls that ended before `before`, and sessions that did; returns the number of calls. */
   prune(before: number): number {
     const calls = this.#db.prepare(

@@ -169,6 +169,17 @@ export class CallStatements {
     else this.#remember({ row, lifelong, requestSum, replySum, sum });
   }
 
+  /** Drops the payloads of an ended call. */
+  drop(id: string): void {
+    const known = this.#look(id);
+    if (known === undefined) return;
+    const sum = rowSum(changingValues(known.row), known.lifelong, 0, 0);
+    const set = "sum = ?, request = '', request_sum = 0, reply = null, reply_sum = 0";
+    const update = this.#db.prepare(`update call set ${set} where seq = ? and sum = ?`);
+    update.run(sum, known.row.seq, known.sum);
+    this.#known.delete(id);
+  }
+
   /** Guarded by the old checksum, which covers all columns: nothing but the judged row is changed. */
   #updateFor(kind: CallChange["kind"], isDropping: boolean): Update {
     const name = isDropping ? "drop" : kind;

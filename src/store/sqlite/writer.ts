@@ -31,6 +31,9 @@ const WRITES: ReadonlySet<Command[0]> = new Set<Command[0]>([
   "prune",
 ]);
 
+/** So many payloads go with one `prune`; calls do not wait for more. */
+const DROPPED_MAX = 1_000;
+
 const FULL: Refusal = {
   refused: "full",
   text: "the disk of the state folder is full; calls are not accepted until there is room",
@@ -217,6 +220,7 @@ export class Writer {
         return this.#side.kept(command[1]);
       case "prune": {
         const count = this.#side.prune(command[1]);
+        for (const id of this.#side.withPayload(command[2], DROPPED_MAX)) this.#calls.drop(id);
         this.#calls.forget();
         this.#rows -= count;
         return count;
