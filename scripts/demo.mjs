@@ -23,6 +23,12 @@ import {
   waitingCalls,
 } from "./demo/stage.mjs";
 
+/** Its beginning, on one line. */
+const brief = (text) => {
+  const line = text.replace(/\s+/g, " ").trim();
+  return line.length > 88 ? `${line.slice(0, 87)}…` : line;
+};
+
 const labels = (prefix, count) => Array.from({ length: count }, (_, i) => `${prefix}-${i + 1}`);
 const only = (prefix) => executed().filter((label) => label.startsWith(`${prefix}-`));
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
@@ -46,7 +52,7 @@ async function killedInFlight({ client }) {
   say("client", "has sent a read-only call and an unsafe one; both are running");
   keepDown();
   const told = await unsafe;
-  say("client", `unsafe call → ${told.text.split("\n")[0]}`);
+  say("client", `unsafe call → ${brief(told.text)}`);
   check(
     "P3",
     "the caller of the unsafe call is told that its outcome is unknown",
@@ -65,11 +71,15 @@ async function queued({ client, tools }, inFlight) {
   // The read-only call of before waits too, to be sent again.
   await until("the calls to wait", async () => (await waitingCalls()) === 9);
   say("client", `${wanted.length} more calls made; none failed, all wait`);
+  const downAt = Date.now();
   const status = await holdfast("status");
-  console.log(status.stdout.replace(/^/gm, "         │ ").trimEnd());
+  for (const line of status.stdout.trimEnd().split("\n")) {
+    console.log(`           │ ${line.length > 96 ? `${line.slice(0, 95)}…` : line}`);
+  }
+  await until("three seconds of outage", () => Date.now() - downAt > 3000);
   letUp();
   const settled = await Promise.all(answers);
-  say("client", `all ${settled.length} answered: ${settled[0].text.slice(0, 40)}…`);
+  say("client", `all ${settled.length} answered: ${brief(settled[0].text)}`);
   const read = await inFlight.read;
   say("client", `the read-only call of before → ${read.text}`);
   check(
@@ -116,7 +126,7 @@ async function proxyKilled({ client, kill, tools }) {
   letUp();
   await until("the calls to run", () => only("before-kill").length >= wanted.length);
   const fresh = await think(next.client, "after-kill-1");
-  say("client", `a new call → ${fresh.text.slice(0, 40)}…`);
+  say("client", `a new call → ${brief(fresh.text)}`);
   check(
     "P2",
     "each call that had been accepted ran once, in order",
@@ -128,7 +138,7 @@ async function proxyKilled({ client, kill, tools }) {
     return rows.filter((row) => row.state === "done").length >= 8 + wanted.length;
   });
   const repeat = await think(next.client, wanted[9]);
-  say("client", `repeats a call whose answer it never got → ${repeat.text.slice(0, 40)}…`);
+  say("client", `repeats a call whose answer it never got → ${brief(repeat.text)}`);
   check(
     "P4",
     "it is given the recorded answer, and nothing runs twice",
@@ -143,7 +153,7 @@ async function holdEnds() {
   keepDown();
   const { client, close } = await startClient("--hold", "2s", "--defer", "none");
   const told = await think(client, "too-late");
-  say("client", `after 2 s of hold → ${told.text.split("\n")[0]}`);
+  say("client", `after 2 s of hold → ${brief(told.text)}`);
   check(
     "P3",
     "the caller is told that its call was not executed",

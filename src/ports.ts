@@ -16,8 +16,11 @@ export interface Recovery {
   readonly report: RecoveryReport;
   /** Live rows (`queued`, `in_doubt`) in order of `seq`, after `sent` rows became `in_doubt`. */
   readonly live: readonly CallRow[];
-  /** Terminal rows with a fingerprint that were not delivered in the last 10 minutes. */
-  readonly undelivered: readonly CallRow[];
+  /**
+   * Terminal rows with a fingerprint that ended in the last 10 minutes and were not delivered, or whose
+   * outcome is still unknown.
+   */
+  readonly remembered: readonly CallRow[];
 }
 
 /** Which rows to list; every filter given must hold. Newest first. */
@@ -155,14 +158,15 @@ export interface ClientLink {
   readonly id: string;
   /** A client of this transport can come back for what it missed. */
   readonly canResume: boolean;
-  send(text: string): void;
+  /** False where the client can't get it any more. */
+  send(text: string): boolean;
   /** Bytes handed over but not yet taken by the client. */
   bufferedBytes(): number;
 }
 
 export interface ClientHandler {
   receive(inbound: Inbound): void;
-  /** The client is gone for good (EOF); nothing can be sent any more. */
+  /** The client asks nothing more (EOF). What is in flight may still be answered; it may still read. */
   left(cause: string): void;
 }
 

@@ -236,6 +236,12 @@ export function apply(row: CallRow, change: CallChange): CallRow | undefined {
 }
 
 /**
+ * Whether a delivered row still needs its request: a call that ended without an answer of the upstream
+ * may be repeated by an operator.
+ */
+export const isRepeatable = (state: CallState): boolean => state !== "done" && state !== "failed";
+
+/**
  * What must have reached the platter before it counts: every row of a call that is not read-only, and
  * whatever a caller was told will run. Delivery marks and notes only have to survive the process.
  */

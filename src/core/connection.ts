@@ -7,7 +7,8 @@
  *
  * L1. It never gives up: every state but `idle`, `draining` and `stopped` leads to another attempt.
  * L2. Backoff resets on proven health (`HEALTHY_AFTER_MS` of serving), not on connect.
- * L3. While a caller waits, every cool-down (backoff, breaker, crash loop) is capped.
+ * L3. While a caller waits, every cool-down (backoff, breaker, crash loop) is capped; what the server
+ *     asked for (`gatedUntil`) is kept.
  * L4. A lost session is taken up again at once, but three in a minute count as failures.
  */
 import { unreachable } from "../base/assert.ts";
@@ -67,6 +68,8 @@ const CRASH_COOLDOWN_MS = 300_000;
 const SESSION_LOSS_WINDOW_MS = 60_000;
 const SESSION_LOSSES_MAX = 3;
 const PERSON_PROBE_MS = 30_000;
+/** No server's wish to be left alone is heeded for longer. */
+const GATE_MAX_MS = 900_000;
 /** A use may cause an attempt, but not more often than this. */
 const USE_SPACING_MS = 1_000;
 
@@ -120,13 +123,7 @@ export function step(link: Link, event: LinkEvent, context: LinkContext): Link {
     case "gate":
       return { ...link, gatedUntil: Math.max(link.gatedUntil ?? 0, event.untilAt) };
     case "wake":
-      if (!isAway(link.state)) return { ...link, failures: 0 };
-      return {
-        ...link,
-        failures: 0,
-        breaker: probe(link.breaker),
-        nextAttemptAt: now + context.random * 1000,
-      };
+      return onWake(link, context);
     case "drain":
       return { ...to(link, "draining", now), nextAttemptAt: undefined };
     case "stop":
@@ -134,6 +131,16 @@ export function step(link: Link, event: LinkEvent, context: LinkContext): Link {
     default:
       return unreachable(event);
   }
+}
+
+/** Instants of a clock that was set back since are cut; a gate of the server stays. */
+function onWake(link: Link, { now, random }: LinkContext): Link {
+  const gatedUntil =
+    link.gatedUntil === undefined ? undefined : Math.min(link.gatedUntil, now + GATE_MAX_MS);
+  const woken = { ...link, failures: 0, gatedUntil };
+  if (!isAway(link.state)) return woken;
+  const nextAttemptAt = Math.max(now + random * 1000, gatedUntil ?? 0);
+  return { ...woken, breaker: probe(link.breaker), nextAttemptAt };
 }
 
 /** Not connected and not trying right now. */
@@ -152,7 +159,8 @@ export function nextDialAt(
   if (link.nextAttemptAt === undefined) return undefined;
   const isPersonNeeded = link.state === "needs_auth" || link.state === "misconfigured";
   if (!hasCaller || isPersonNeeded || link.failedAt === undefined) return link.nextAttemptAt;
-  return Math.min(link.nextAttemptAt, link.failedAt + BACKOFF[transport].demandCapMs);
+  const cappedAt = Math.min(link.nextAttemptAt, link.failedAt + BACKOFF[transport].demandCapMs);
+  return Math.max(cappedAt, link.gatedUntil ?? 0);
 }
 
 function to(link: Link, state: UpstreamState, now: number): Link {
@@ -161,7 +169,7 @@ function to(link: Link, state: UpstreamState, now: number): Link {
 
 function soonerForUse(link: Link, now: number): Link {
   if (!isAway(link.state) || link.nextAttemptAt === undefined) return link;
-  const earliest = Math.max(now, (link.failedAt ?? 0) + USE_SPACING_MS);
+  const earliest = Math.max(now, (link.failedAt ?? 0) + USE_SPACING_MS, link.gatedUntil ?? 0);
   return earliest < link.nextAttemptAt ? { ...link, nextAttemptAt: earliest } : link;
 }
 
@@ -207,8 +215,10 @@ function onFail(link: Link, failure: Failure, context: LinkContext): Link {
     }
     case "reinitialize":
       return onSessionLost(base, context);
-    case "gate":
-      return retryAt(base, now + (failure.retryAfterMs ?? 1_000), now);
+    case "gate": {
+      const gatedUntil = now + (failure.retryAfterMs ?? 1_000);
+      return retryAt({ ...base, gatedUntil }, gatedUntil, now);
+    }
     case "redial":
     case "none":
       return redial(base, failure, context);
@@ -279,6 +289,7 @@ export function restoreLink(from: SavedLink, now: number): Link {
   const isCooling = link.nextAttemptAt !== undefined && link.nextAttemptAt > now;
   return {
     ...link,
+    failure: isCooling ? link.failure : undefined, // One that is over explains nothing any more.
     state: isCooling ? "waiting" : "idle",
     troubleSince: isCooling ? link.failedAt : undefined,
     exits: recent(link.exits, now, CRASH_WINDOW_MS),

@@ -8,6 +8,7 @@
  * Tasks (2025-11-25 and the 2026 extension) and `input_required` tickets will be further steps here:
  * they hand the waiting out earlier, and change nothing about the end of the hold.
  */
+import { type Link, nextDialAt } from "./connection.ts";
 import type { Safety } from "../wire/methods.ts";
 import type { UpstreamState } from "./status.ts";
 import type { DeferMode, Settings } from "./settings.ts";
@@ -49,13 +50,24 @@ export function nextWaitStep(facts: WaitFacts, now: number): WaitStep {
   return { kind: "wait", untilAt: Math.min(endAt, facts.tickAt ?? endAt) };
 }
 
+/** When something may be sent next: the next dial, or while serving the end of a wait that the server asked for. */
+export function nextSendAt(
+  link: Link,
+  transport: "stdio" | "http",
+  now: number,
+): number | undefined {
+  if (link.state !== "serving") return nextDialAt(link, true, transport);
+  return link.gatedUntil !== undefined && link.gatedUntil > now ? link.gatedUntil : undefined;
+}
+
 /** O3. */
 function earlyEndAt(facts: WaitFacts): number {
   const { state, since, nextAttemptAt } = facts.upstream;
   if (state === "needs_auth" || state === "misconfigured") {
     return Math.max(since, facts.since) + PERSON_PATIENCE_MS;
   }
-  const isAway = state === "waiting" || state === "open";
+  // A serving upstream has a next attempt only where it asked to be left alone.
+  const isAway = state === "waiting" || state === "open" || state === "serving";
   if (isAway && nextAttemptAt !== undefined && nextAttemptAt > facts.holdUntil) {
     return facts.since + PERSON_PATIENCE_MS;
   }

@@ -91,16 +91,17 @@ class StdioLink implements ClientLink {
     });
   }
 
-  send(text: string): void {
-    if (!this.#options.output.writable) return;
+  send(text: string): boolean {
+    if (!this.#options.output.writable) return false;
     this.#pending += `${onOneLine(text)}\n`;
     if (!this.#isPaused && this.bufferedBytes() > UNREAD_BYTES_MAX) this.#pause();
-    if (this.#isScheduled) return;
+    if (this.#isScheduled) return true;
     this.#isScheduled = true;
     this.#options.world.soon(() => {
       this.#isScheduled = false;
       this.#flush();
     });
+    return true;
   }
 
   bufferedBytes(): number {

@@ -7,6 +7,7 @@
 import { canonical, canonicalText } from "../core/canonical.ts";
 import { memberOf } from "../wire/json-span.ts";
 import type { CallRow, Safety } from "../core/call.ts";
+import { FRESH } from "../core/new-call.ts";
 import type { Method } from "../wire/methods.ts";
 import { isObject, progressTokenSpan, type RequestMessage } from "../wire/message.ts";
 import type { Journal } from "../ports.ts";
@@ -23,7 +24,7 @@ export interface Caller {
   readonly clientName: string;
   /** The client can come back for what it missed: everything of it is journalled. */
   readonly canResume: boolean;
-  answer(text: string): void;
+  answer(text: string): boolean;
   notify(text: string): void;
 }
 
@@ -79,7 +80,8 @@ export class Admission {
   #newWaiter(request: RequestMessage, tool: string | undefined, caller: Caller): Waiter {
     const now = this.#context.world.now();
     const meta = request.params?.["_meta"];
-    const hasToken = isObject(meta) && meta["progressToken"] !== undefined;
+    const token = isObject(meta) ? meta["progressToken"] : undefined;
+    const hasToken = typeof token === "string" || typeof token === "number";
     const span = hasToken ? progressTokenSpan(request.text) : undefined;
     return {
       sessionId: this.#line.session.id,
@@ -154,8 +156,8 @@ export class Admission {
       return `${scope} ${canonicalText(argsText)}`;
     };
     return {
+      ...FRESH,
       id: world.newId("c"),
-      seq: 0,
       sessionId: this.#line.session.id,
       upstream: identity.upstream,
       credentials: identity.credentials,
@@ -167,20 +169,6 @@ export class Admission {
       request: request.text,
       acceptedAt: waiter.since,
       deadlineAt: waiter.holdUntil,
-      acknowledgedAt: undefined,
-      state: "queued",
-      reason: undefined,
-      executed: "pending",
-      attempt: 0,
-      isDoubted: false,
-      upstreamId: undefined,
-      sentAt: undefined,
-      settledAt: undefined,
-      deliveredAt: undefined,
-      reply: undefined,
-      cause: undefined,
-      note: undefined,
-      redriveOf: undefined,
     };
   }
 

@@ -7,7 +7,7 @@
 import type { World } from "../base/world.ts";
 import { deferred, type Deferred } from "../base/async.ts";
 import { type Failure, failure } from "../core/failure.ts";
-import type { Connection, Outbound } from "../ports.ts";
+import type { Connection, Outbound, ResumeTicket } from "../ports.ts";
 import type { ReplyMessage } from "../wire/message.ts";
 
 export type Answer =
@@ -20,6 +20,8 @@ export class Channel {
   readonly #world: World;
   readonly #asked = new Map<string, Deferred<Answer>>();
   #connection: Connection | undefined;
+  /** The link went down before its dial had been reported as a success. */
+  earlyEnd: { readonly cause: Failure; readonly ticket: ResumeTicket | undefined } | undefined;
 
   constructor(world: World, epoch: string) {
     this.#world = world;

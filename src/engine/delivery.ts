@@ -24,12 +24,15 @@ export class Delivery {
   ended(line: Line, call: LiveCall, reply: ReplyMessage | undefined): void {
     const waiters = [...call.waiters];
     call.waiters.clear();
-    for (const waiter of waiters) waiter.answer(this.#answer(line, call, waiter, reply));
-    this.#context.tally.answered += waiters.length;
-    if (waiters.length > 0 && call.isJournalled) {
+    let given = 0;
+    for (const waiter of waiters) {
+      if (waiter.answer(this.#answer(line, call, waiter, reply))) given++;
+    }
+    this.#context.tally.answered += given;
+    if (given > 0 && call.isJournalled) {
       call.journal.applyLater({ kind: "deliver", id: call.row.id, at: this.#context.world.now() });
     }
-    this.#remember(call, waiters.length > 0);
+    this.#remember(call, given > 0);
     this.#registry.remove(call.row.id);
     this.#context.bounds.release(call.row.sessionId, call.bytes);
   }
@@ -47,6 +50,11 @@ export class Delivery {
   nobodyWaits(call: LiveCall): void {
     if (call.waiters.size > 0 || call.phase === "ended") return;
     const { fingerprint, id, acceptedAt } = call.row;
+    if (call.givenUp !== undefined && call.phase !== "sent") {
+      // Withdrawn before a byte left: an equal call is a new one.
+      this.#registry.shield.forget(fingerprint, id);
+      return;
+    }
     this.#registry.shield.remember(fingerprint, { kind: "running", callId: id, at: acceptedAt });
   }
 

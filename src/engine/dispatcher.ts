@@ -5,7 +5,7 @@
  * D3. While calls wait, new ones wait behind them; without a backlog nothing is limited or ordered.
  * D4. A call given up before its first byte is never sent.
  */
-import type { CallChange } from "../core/call.ts";
+import { type CallChange, isTerminal } from "../core/call.ts";
 import { type Failure, failure, FAILURES } from "../core/failure.ts";
 import type { Outcome } from "../core/verdict.ts";
 import { parseMessage, type ReplyMessage, withUpstreamId } from "../wire/message.ts";
@@ -62,8 +62,13 @@ export class Dispatcher {
     const channel = supervisor.serving;
     if (channel === undefined || supervisor.gatedUntil > this.#context.world.now())
       return undefined;
+    return this.hasRoom ? channel : undefined;
+  }
+
+  /** Whether one more call may be under way (option --concurrency). */
+  get hasRoom(): boolean {
     const { concurrency } = this.#context.settings;
-    return concurrency !== undefined && this.underWay >= concurrency ? undefined : channel;
+    return concurrency === undefined || this.underWay < concurrency;
   }
 
   /** Sends a call of which nothing is on disk: a read for a client that can't resume. */
@@ -110,9 +115,18 @@ export class Dispatcher {
     const attempt = call.row.attempt + 1;
     const what: CallChange = { kind: "dispatch", id: call.row.id, attempt, upstreamId, at };
     this.#write(async () => {
-      if (!(await change(call, what))) this.#hooks.queue().leave(call, false);
+      if (!(await change(call, what))) await this.#refused(call);
       else if (await this.#hasRequest(call)) await this.#afterIntent(call, channel, upstreamId);
     });
+  }
+
+  /** Somebody else's change came first: it has ended on disk, and whoever ended it may not know us. */
+  async #refused(call: LiveCall): Promise<void> {
+    this.#hooks.queue().leave(call, false);
+    const row = await call.journal.find(call.row.id);
+    if (row === undefined || !isTerminal(row.state) || call.phase === "ended") return;
+    call.row = row;
+    this.#hooks.scribe().end(call, undefined);
   }
 
   /** Ends a waiting call that must not be sent any more. */
@@ -122,7 +136,7 @@ export class Dispatcher {
 
   /** The intent is on disk. Bytes leave now, unless the world has changed meanwhile. */
   async #afterIntent(call: LiveCall, channel: Channel, upstreamId: string): Promise<void> {
-    if (call.isGivenUp) {
+    if (call.givenUp !== undefined) {
       this.#hooks.queue().leave(call, false);
       const scribe = this.#hooks.scribe();
       if (await scribe.giveUp(call, false)) scribe.end(call, undefined);
@@ -165,7 +179,13 @@ export class Dispatcher {
       .catch(this.#context.fatal)
       .finally(() => {
         this.#writing--;
+        this.#useRoom();
       });
+  }
+
+  /** With a limit on calls in flight, one that came back makes room for one that waits. */
+  #useRoom(): void {
+    if (this.#context.settings.concurrency !== undefined) this.#hooks.queue().pump();
   }
 
   #conclude(call: LiveCall, outcome: Outcome, reply: ReplyMessage | undefined): void {
@@ -187,6 +207,7 @@ export class Dispatcher {
       // Nothing of it is on disk, and a reply settles it whatever it says (J1).
       call.stopGiveUp?.();
       this.#hooks.scribe().end(call, message);
+      this.#useRoom();
     }
     return true;
   }
@@ -234,6 +255,8 @@ export class Dispatcher {
 
   /** Its caller no longer wants it. Resolves when that is settled as far as it can be now. */
   async cancel(call: LiveCall, cause: string): Promise<void> {
+    if (call.phase === "ended" || call.givenUp !== undefined) return;
+    call.givenUp = cause;
     const at = this.#context.world.now();
     const { id } = call.row;
     if (call.phase === "queued") {
@@ -243,8 +266,6 @@ export class Dispatcher {
         return;
       }
     }
-    if (call.phase === "ended") return;
-    call.isGivenUp = true;
     const { upstreamId } = call.row;
     if (upstreamId === undefined || this.#inFlight.get(upstreamId) !== call) return;
     const channel = this.#hooks.supervisor().serving;
@@ -257,13 +278,6 @@ export class Dispatcher {
     });
   }
 
-  /** The end: what waits is withdrawn, except what was promised to run late; that stays on disk. */
-  async withdrawWaiting(cause: string): Promise<void> {
-    const calls = this.#hooks.queue().calls();
-    const mine = calls.filter((call) => call.row.acknowledgedAt === undefined);
-    await Promise.all(mine.map((call) => this.cancel(call, cause)));
-  }
-
   /** The end of the end: what is still in flight gets no answer any more, and its callers are told. */
   async abandon(cause: string): Promise<void> {
     const calls = [...this.#inFlight.values()];
@@ -274,15 +288,6 @@ export class Dispatcher {
         const words = `no answer came before the end: ${cause}`;
         if (await scribe.bury(call, "outcome_unknown", words)) scribe.end(call, undefined);
       }),
-    );
-  }
-
-  /** Ends all queued calls as not executed: the server's state that they relied on is gone. */
-  async expireAll(cause: string): Promise<void> {
-    const at = this.#context.world.now();
-    const calls = this.#hooks.queue().calls();
-    await Promise.all(
-      calls.map((call) => this.stop(call, { kind: "expire", id: call.row.id, cause, at })),
     );
   }
 }

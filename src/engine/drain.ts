@@ -5,10 +5,21 @@
 import { deferred } from "../base/async.ts";
 import type { EngineContext } from "./context.ts";
 import type { Line } from "./line.ts";
+import { withdrawWaiting } from "./withdrawal.ts";
 
 /** How often the end of the calls in flight is looked for, ms. */
 const LOOK_MS = 20;
 const CHILD_GRACE_MS = 4_000;
+
+/** What came before the journal was open is admitted first, so that it has an end that can be told. */
+export async function untilJournalOpen({ world, settings, journal }: EngineContext): Promise<void> {
+  const late = deferred<undefined>();
+  const stopTimer = world.timer(settings.drainMs, () => {
+    late.resolve(undefined);
+  });
+  await Promise.race([journal(), late.promise]);
+  stopTimer();
+}
 
 export async function drain(
   context: EngineContext,
@@ -17,7 +28,7 @@ export async function drain(
 ): Promise<void> {
   const { world, log, settings } = context;
   for (const line of lines) line.queue.pause();
-  await Promise.all(lines.map((line) => line.dispatcher.withdrawWaiting(cause)));
+  await Promise.all(lines.map((line) => withdrawWaiting(line, cause)));
   const endAt = world.now() + settings.drainMs;
   const isBusy = () => lines.some((line) => line.dispatcher.underWay > 0);
   while (isBusy() && world.now() < endAt) {
@@ -27,8 +38,12 @@ export async function drain(
     });
     await look.promise;
   }
+  // Calls that came, or came back unsent, since the first look.
+  await Promise.all(lines.map((line) => withdrawWaiting(line, cause)));
   const rest = lines.reduce((sum, line) => sum + line.dispatcher.underWay, 0);
   if (rest > 0) log("warn", "calls were still in flight at the end", { calls: rest });
   await Promise.all(lines.map((line) => line.dispatcher.abandon(cause)));
   await Promise.all(lines.map((line) => line.stop(CHILD_GRACE_MS)));
+  // What was being committed found its connection gone.
+  await Promise.all(lines.map((line) => withdrawWaiting(line, cause)));
 }

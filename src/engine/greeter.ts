@@ -5,6 +5,7 @@
  * I1. One answer to each `initialize`.
  * I2. Change notifications of lists are always declared by us, because we can always give them.
  */
+import { RPC } from "../base/errors.ts";
 import { shownHandshake } from "../core/catalogue.ts";
 import { handshakeWaitMs } from "../core/offline.ts";
 import type { ClientFacts } from "../core/session.ts";
@@ -41,7 +42,7 @@ export class Greeter {
   }
 
   greet(idText: string, facts: ClientFacts, cataloguer: Cataloguer): void {
-    this.stop();
+    this.refuse("another initialize came before this one was answered");
     const known = cataloguer.handshake;
     if (known !== undefined) {
       this.#answer(idText, known);
@@ -62,15 +63,23 @@ export class Greeter {
     const pending = this.#pending;
     if (pending === undefined) return;
     if (reply.error !== undefined) {
-      this.stop();
+      this.#stop();
       this.#send(formatError(pending.idText, reply.error));
       return;
     }
     this.#answer(pending.idText, reply.result as JsonObject);
   }
 
-  /** The client is gone, or begins anew. */
-  stop(): void {
+  /** An `initialize` that can't be answered any more is told why. */
+  refuse(why: string): void {
+    const before = this.#pending;
+    if (before === undefined) return;
+    this.#stop();
+    const message = `Not executed: ${why}`;
+    this.#send(formatError(before.idText, { code: RPC.invalidRequest, message }));
+  }
+
+  #stop(): void {
     this.#pending?.stopTimer();
     this.#pending = undefined;
   }
@@ -85,7 +94,7 @@ export class Greeter {
   }
 
   #answer(idText: string, result: JsonObject): void {
-    this.stop();
+    this.#stop();
     const version = result["protocolVersion"];
     this.#protocolVersion = typeof version === "string" ? version : "";
     this.#send(formatResult(idText, shownHandshake(result)));

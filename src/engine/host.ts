@@ -19,6 +19,7 @@ import {
   type ReplyMessage,
   type RequestMessage,
 } from "../wire/message.ts";
+import { jsonText } from "../wire/json-text.ts";
 import { revisionOf } from "../wire/revisions.ts";
 import type { ControlTool } from "./control-tool.ts";
 import type { EngineContext } from "./context.ts";
@@ -27,12 +28,15 @@ import { Greeter } from "./greeter.ts";
 import type { Line } from "./line.ts";
 import type { Registry } from "./registry.ts";
 import { Requests } from "./requests.ts";
+import { withdrawWaiting } from "./withdrawal.ts";
 
 export interface HostHooks {
   readonly registry: Registry;
   readonly delivery: Delivery;
   readonly controlTool: ControlTool | undefined;
   newLine(session: SessionRow, host: Host, clientName: string): Line;
+  /** The client began another session; deferred calls of this one are still to run. */
+  onSessionEnd(line: Line): void;
   /** The client is gone for good. */
   onLeft(host: Host, cause: string): void;
 }
@@ -68,8 +72,9 @@ export class Host implements ClientHandler {
     return this.#greeter.isWaiting;
   }
 
-  send(text: string): void {
-    if (!this.#hasLeft) this.#link.send(text);
+  /** False where the client can't get it any more. */
+  send(text: string): boolean {
+    return this.#link.send(text);
   }
 
   status(): SessionStatus | undefined {
@@ -121,10 +126,9 @@ export class Host implements ClientHandler {
   left(cause: string): void {
     if (this.#hasLeft) return;
     this.#hasLeft = true;
-    this.#greeter.stop();
+    this.#greeter.refuse(`the server had not come up when ${cause}`);
     const line = this.#served?.line;
-    line?.relay.onClientLeft(line.supervisor.serving);
-    this.#served?.requests.detachAll();
+    line?.relay.onClientLeft(line.supervisor.channel);
     this.#hooks.onLeft(this, cause);
   }
 
@@ -189,9 +193,7 @@ export class Host implements ClientHandler {
       registry: this.#hooks.registry,
       delivery: this.#hooks.delivery,
       controlTool: this.#hooks.controlTool,
-      send: (text) => {
-        this.send(text);
-      },
+      send: (text) => this.send(text),
     });
     this.#served = { line, requests, facts };
     line.save();
@@ -206,7 +208,7 @@ export class Host implements ClientHandler {
       upstream: identity.upstream,
       credentials: identity.credentials,
       era: dialect.era,
-      handshake: JSON.stringify(params),
+      handshake: jsonText(params),
       logLevel: undefined,
       subscriptions: [],
       createdAt: now,
@@ -221,9 +223,9 @@ export class Host implements ClientHandler {
     this.#served = undefined;
     before.requests.detachAll();
     const { line } = before;
-    line.relay.onClientLeft(line.supervisor.serving);
-    line.dispatcher
-      .withdrawWaiting(cause)
+    line.relay.onClientLeft(line.supervisor.channel);
+    this.#hooks.onSessionEnd(line);
+    withdrawWaiting(line, cause)
       .then(() => line.stop(2_000))
       .catch(this.#context.fatal);
   }

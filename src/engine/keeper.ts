@@ -5,8 +5,7 @@
  * W1. Every queued call has a timer that ends its waiting, whatever else happens.
  * W2. A timer belongs to a waiter or a call and dies with it.
  */
-import { holdMs, mayDefer, nextWaitStep, type WaitFacts } from "../core/offline.ts";
-import { nextDialAt } from "../core/connection.ts";
+import { holdMs, mayDefer, nextSendAt, nextWaitStep, type WaitFacts } from "../core/offline.ts";
 import { unreachable } from "../base/assert.ts";
 import type { EngineContext } from "./context.ts";
 import type { LiveCall, Waiter } from "./live-call.ts";
@@ -65,6 +64,17 @@ export class Keeper {
     for (const waiter of call.waiters) this.releaseWaiter(waiter);
   }
 
+  /** This waiter no longer waits; a queued call that nobody waits for ends with its deadline. */
+  left(call: LiveCall, waiter: Waiter): void {
+    this.releaseWaiter(waiter);
+    if (this.#watched.has(call) && call.waiters.size === 0) this.#armDeadline(call);
+  }
+
+  /** The end of this process, not of the call: whoever waits for a deferred one is told that it stays. */
+  tellAllPending(call: LiveCall): void {
+    for (const waiter of [...call.waiters]) this.#hooks.tellPending(call, waiter);
+  }
+
   releaseWaiter(waiter: Waiter): void {
     waiter.stopTimer?.();
     waiter.stopTimer = undefined;
@@ -84,7 +94,7 @@ export class Keeper {
       upstreamName: settings.upstreamName,
       link: supervisor.link,
       now: world.now(),
-      nextAttemptAt: nextDialAt(supervisor.link, true, supervisor.connector.kind),
+      nextAttemptAt: nextSendAt(supervisor.link, supervisor.connector.kind, world.now()),
       ...(call.phase === "queued" ? { queuePosition: this.#hooks.position(call) } : {}),
     };
   }
@@ -104,7 +114,7 @@ export class Keeper {
   }
 
   #facts(call: LiveCall, waiter: Waiter): WaitFacts {
-    const { settings } = this.#context;
+    const { settings, world } = this.#context;
     const supervisor = this.#hooks.supervisor();
     const { tool } = call.row;
     const facts = tool === undefined ? undefined : this.#hooks.cataloguer().tool(tool);
@@ -122,14 +132,14 @@ export class Keeper {
       upstream: {
         state: supervisor.link.state,
         since: supervisor.link.since,
-        nextAttemptAt: nextDialAt(supervisor.link, true, supervisor.connector.kind),
+        nextAttemptAt: nextSendAt(supervisor.link, supervisor.connector.kind, world.now()),
       },
     };
   }
 
   #look(call: LiveCall, waiter: Waiter): void {
     this.releaseWaiter(waiter);
-    if (call.phase !== "queued" || !call.waiters.has(waiter)) return;
+    if (call.phase !== "queued" || call.isWaitEnding || !call.waiters.has(waiter)) return;
     const { world, settings } = this.#context;
     const step = nextWaitStep(this.#facts(call, waiter), world.now());
     switch (step.kind) {
@@ -167,19 +177,27 @@ export class Keeper {
   async #defer(call: LiveCall, waiter: Waiter): Promise<void> {
     const at = this.#context.world.now();
     const deadlineAt = at + this.#context.settings.deferTtlMs;
+    call.isWaitEnding = true;
     const isDeferred = await change(call, { kind: "acknowledge", id: call.row.id, deadlineAt, at });
-    // Refused: it is being sent at this moment, and its answer will come the ordinary way.
+    call.isWaitEnding = false;
+    // Refused: it is being sent or has ended at this moment, and an answer comes the ordinary way.
     if (!isDeferred) return;
-    this.#hooks.tellPending(call, waiter);
+    // A caller that has cancelled meanwhile is told nothing.
+    if (call.waiters.has(waiter)) this.#hooks.tellPending(call, waiter);
     if (call.phase !== "queued") return;
-    this.#hooks.deferred(call);
+    for (const other of [...call.waiters]) this.#look(call, other);
     this.#armDeadline(call);
+    this.#hooks.deferred(call);
   }
 
   async #expire(call: LiveCall): Promise<void> {
     const at = this.#context.world.now();
     const cause = describeTrouble(this.situation(call));
-    if (!(await change(call, { kind: "expire", id: call.row.id, cause, at }))) return;
+    if (call.isWaitEnding) return;
+    call.isWaitEnding = true;
+    const isMine = await change(call, { kind: "expire", id: call.row.id, cause, at });
+    call.isWaitEnding = false;
+    if (!isMine) return;
     this.#context.tally.expired++;
     this.#hooks.ended(call);
   }

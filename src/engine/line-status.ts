@@ -26,7 +26,7 @@ export function lineStatus(
         ? undefined
         : { kind: link.failure.kind, message: link.failure.message, at: link.failedAt },
     nextAttemptAt: nextDialAt(link, queue.size > 0, supervisor.connector.kind),
-    details: supervisor.connection?.describe() ?? {},
+    details: supervisor.channel?.connection?.describe() ?? {},
     waiting: queue.size,
     oldestWaitingAt: queue.oldestAt,
     inFlight: dispatcher.inFlight,

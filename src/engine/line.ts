@@ -19,6 +19,7 @@ import { Relay } from "./relay.ts";
 import { Replayer } from "./replayer.ts";
 import { Scribe } from "./scribe.ts";
 import { Supervisor } from "./supervisor.ts";
+import { expireWaiting } from "./withdrawal.ts";
 
 export interface LineClient {
   readonly name: string;
@@ -87,6 +88,7 @@ export class Line {
       cataloguer,
       keeper,
       clientName: client?.name,
+      hasRoom: () => this.dispatcher.hasRoom,
       go: (call, channel) => {
         this.dispatcher.dispatch(call, channel);
       },
@@ -168,12 +170,15 @@ export class Line {
   }
 
   onClientReply(reply: ReplyMessage): boolean {
-    return this.relay.onClientReply(reply, this.supervisor.serving);
+    // Servers ask (for roots) before the connection serves calls, and may wait for the answer.
+    return this.relay.onClientReply(reply, this.supervisor.channel);
   }
 
   async stop(graceMs: number): Promise<void> {
     this.queue.pause();
-    await this.supervisor.stop(graceMs);
+    // Nothing comes over this connection any more; what is in flight must not stay open for ever.
+    const told = this.dispatcher.abandon("the connection was ended");
+    await Promise.all([told, this.supervisor.stop(graceMs)]);
   }
 
   status(): UpstreamStatus {
@@ -234,7 +239,9 @@ export class Line {
 
   async #prepare(channel: Channel, isResumed: boolean): Promise<Failure | undefined> {
     if (!isResumed && this.#connections > 0 && this.#context.settings.isStateful) {
-      await this.dispatcher.expireAll(
+      await expireWaiting(
+        this.#context,
+        this,
         "the server keeps state per session, and that session is gone",
       );
     }

@@ -24,6 +24,15 @@ export async function readLinkRecord(
 ): Promise<SavedLink | undefined> {
   const key = keyOf(upstream);
   const text = (await journal.kept(key)).get(key);
-  const value: unknown = text === undefined ? undefined : JSON.parse(text);
+  const value = text === undefined ? undefined : parseJson(text);
   return isObject(value) ? (value as unknown as SavedLink) : undefined;
+}
+
+/** A record that can't be read is as if there were none. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
 }

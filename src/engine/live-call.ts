@@ -15,12 +15,12 @@ export interface Waiter {
   readonly idText: string;
   /** Its progress token as JSON text, if it gave one. */
   readonly tokenText: string | undefined;
-  readonly since: number;
-  readonly holdUntil: number;
+  since: number;
+  holdUntil: number;
   /** A repetition that was attached to the call, not the caller who made it. */
   readonly isRepeat: boolean;
-  /** Gives the answer to the client; exactly once. */
-  readonly answer: (text: string) => void;
+  /** Gives the answer to the client; exactly once. False where the client can't get it any more. */
+  readonly answer: (text: string) => boolean;
   /** Sends a notification that belongs to this request. */
   readonly notify: (text: string) => void;
   progress: number;
@@ -49,9 +49,11 @@ export interface LiveCall {
   sendings: number;
   /** Times that the upstream's process exited while it was in flight. */
   crashes: number;
-  /** Its caller gave it up while it was being sent or in flight; it is never sent again. */
-  isGivenUp: boolean;
+  /** Why it was given up while it waited, was being sent or in flight; it is never sent again. */
+  givenUp: string | undefined;
   stopGiveUp: (() => void) | undefined;
+  /** The end of its waiting (deferral or expiry) is being written. */
+  isWaitEnding: boolean;
 }
 
 /**
@@ -107,7 +109,8 @@ export function newLiveCall(
     phase: "queued",
     sendings: row.attempt,
     crashes: 0,
-    isGivenUp: false,
+    givenUp: undefined,
     stopGiveUp: undefined,
+    isWaitEnding: false,
   };
 }

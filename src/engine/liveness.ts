@@ -92,6 +92,8 @@ export class Liveness {
     if (this.#probe.isStdio) {
       const answer = await this.#probe.list();
       if (generation !== this.#generation || answer?.kind === "reply") return false;
+      // Meanwhile a call may have been sent, or something may have come.
+      if (this.#probe.isBusy() || this.#misses < MISSES_MAX) return false;
     }
     this.#probe.onDead(failure("half_open", "stopped answering pings while idle"));
     return true;

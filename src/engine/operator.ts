@@ -1,6 +1,7 @@
 /** What a person may see and do from outside: the `Control` port over the running engine. */
 import { RefusedError } from "../base/errors.ts";
 import { type CallRow, isTerminal, mustSync } from "../core/call.ts";
+import { repeatedCall } from "../core/new-call.ts";
 import type { ProxyStatus } from "../core/status.ts";
 import type { CallFilter, Control } from "../ports.ts";
 import { parseMessage } from "../wire/message.ts";
@@ -14,6 +15,8 @@ export interface OperatorHooks {
   readonly registry: Registry;
   readonly delivery: Delivery;
   status(): ProxyStatus;
+  /** Withdraws a call that waits for a person; false if it is none. */
+  cancelHeld(id: string, cause: string): Promise<boolean>;
   /** A line over which an operator's call may run, if there is one. */
   anyLine(): Line | undefined;
 }
@@ -53,41 +56,21 @@ export class Operator implements Control {
   /** A new call that repeats an ended one (T15); the old row stays as it is. */
   async retry(id: string): Promise<string> {
     const { row } = await this.#recall(id);
-    if (!isTerminal(row.state))
-      throw new RefusedError(`call ${id} is ${row.state}; only an ended call can be repeated`);
-    const request = parseMessage(row.request);
-    if (request.kind !== "request")
-      throw new RefusedError(`the request of call ${id} is no longer kept`);
     const line = this.#hooks.anyLine();
     if (line === undefined)
       throw new RefusedError(
         "no client has connected yet, so there is no connection to send it over",
       );
     const { world, settings, identity } = this.#context;
-    const now = world.now();
     const repeated: CallRow = {
-      ...row,
-      id: world.newId("c"),
-      seq: 0,
+      ...repeatedCall(row, world.newId("c"), world.now(), settings.deferTtlMs),
       sessionId: line.session.id,
       credentials: identity.credentials,
-      acceptedAt: now,
-      deadlineAt: now + settings.deferTtlMs,
-      acknowledgedAt: now,
-      state: "queued",
-      reason: undefined,
-      executed: "pending",
-      attempt: 0,
-      isDoubted: false,
-      upstreamId: undefined,
-      sentAt: undefined,
-      settledAt: undefined,
-      deliveredAt: undefined,
-      reply: undefined,
-      cause: undefined,
-      note: undefined,
-      redriveOf: row.id,
     };
+    const request = parseMessage(repeated.request);
+    if (request.kind !== "request") {
+      throw new RefusedError(`the request of call ${id} can't be read any more`);
+    }
     const journal = await this.#context.journal();
     const call = newLiveCall(repeated, this.#hooks.registry.nextOrder(), journal, request);
     call.row = { ...repeated, seq: await journal.admit(repeated) };
@@ -107,8 +90,8 @@ export class Operator implements Control {
     const { row, journal } = await this.#recall(id);
     if (isTerminal(row.state))
       throw new RefusedError(`call ${id} has already ended: it is ${row.state}`);
-    // Held for a person: in a journal of this process, but in no line.
     const cause = "withdrawn by an operator";
+    if (await this.#hooks.cancelHeld(id, cause)) return (await this.#recall(id)).row;
     const at = this.#context.world.now();
     const what = { kind: "cancel", id, from: "queued", mayHaveRun: false, cause, at } as const;
     if (!(await journal.apply(what, mustSync(row, what)))) {

@@ -61,7 +61,10 @@ function ordinal(n: number): string {
 /** "'github' has been away for 21 s (exited with code 7; …)". */
 export function describeTrouble(at: Situation): string {
   const { link, upstreamName, now } = at;
-  if (link.state === "serving") return `'${upstreamName}' is connected and busy`;
+  if (link.state === "serving") {
+    if (at.nextAttemptAt === undefined) return `'${upstreamName}' is connected and busy`;
+    return `'${upstreamName}' asked to slow down and gets nothing for another ${duration(at.nextAttemptAt - now)}`;
+  }
   const awayFor = duration(now - (link.troubleSince ?? link.since));
   if (link.failure === undefined) return `'${upstreamName}' has been starting for ${awayFor}`;
   const told = FAILURES[link.failure.kind].told;
@@ -88,7 +91,7 @@ function report(row: CallRow, at: Situation): CallReport {
     upstream: at.upstreamName,
     since: iso(since),
     attempt: row.attempt,
-    ...(at.nextAttemptAt === undefined || at.link.state === "serving"
+    ...(at.nextAttemptAt === undefined
       ? {}
       : { nextRetryMs: Math.max(0, Math.round(at.nextAttemptAt - at.now)) }),
     ...(at.queuePosition === undefined ? {} : { queuePosition: at.queuePosition }),

@@ -23,11 +23,14 @@ export class Pace {
   mayGo(): boolean {
     if (this.#ratePerSecond === undefined) return true;
     const now = this.#world.now();
+    const gapMs = 1_000 / this.#ratePerSecond;
+    // A clock that was set back must not stretch the gap.
+    this.#nextAt = Math.min(this.#nextAt, now + gapMs);
     if (now < this.#nextAt) {
       this.wakeAt(this.#nextAt);
       return false;
     }
-    this.#nextAt = Math.max(now, this.#nextAt) + 1_000 / this.#ratePerSecond;
+    this.#nextAt = Math.max(now, this.#nextAt) + gapMs;
     return true;
   }
 

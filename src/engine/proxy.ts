@@ -13,7 +13,7 @@ import type { ClientHandler, ClientLink, Control, Journal, Listener } from "../p
 import type { EngineContext } from "./context.ts";
 import { type ControlTool, newControlTool } from "./control-tool.ts";
 import { Delivery } from "./delivery.ts";
-import { drain } from "./drain.ts";
+import { drain, untilJournalOpen } from "./drain.ts";
 import { startHeartbeat } from "./heartbeat.ts";
 import { Host } from "./host.ts";
 import { Line } from "./line.ts";
@@ -62,6 +62,7 @@ export class Proxy {
     this.#operator = new Operator(context, {
       ...shared,
       status: () => this.#status(),
+      cancelHeld: (id, cause) => this.#rescuer.cancelHeld(id, cause),
       anyLine: () => [...this.#hosts].find((host) => host.line !== undefined)?.line,
     });
     this.#controlTool = context.settings.hasControlTool
@@ -96,6 +97,7 @@ export class Proxy {
           seconds: Math.round(gapMs / 1000),
         },
       );
+      if (gapMs < 0) this.#registry.setBack(-gapMs);
       for (const line of this.#lines()) line.supervisor.wake();
     });
     listener.start((link) => this.#accept(link));
@@ -110,6 +112,8 @@ export class Proxy {
   async #drain(cause: string): Promise<void> {
     this.#stopHeartbeat?.();
     this.#stopPruning?.();
+    for (const line of this.#lines()) line.queue.pause();
+    await untilJournalOpen(this.#context);
     await drain(this.#context, [...this.#lines()], cause);
     await this.#rescuer.stop(2_000);
     await this.#journal?.close();
@@ -126,6 +130,9 @@ export class Proxy {
       delivery: this.#delivery,
       controlTool: this.#controlTool,
       newLine: (session, owner, clientName) => this.#newLine(session, owner, clientName),
+      onSessionEnd: (line) => {
+        this.#rescuer.inherit(line);
+      },
       onLeft: (_host, cause) => {
         this.#options.onEmpty(cause);
       },
@@ -160,7 +167,7 @@ export class Proxy {
     this.#rescuer.attach(line);
     // Not before the journal is open: left-over children are gone then, and the backoff is known.
     this.#context.journal().then(() => {
-      line.supervisor.want(this.#savedLink);
+      if (this.#draining === undefined) line.supervisor.want(this.#savedLink);
     }, this.#context.fatal);
     return line;
   }
@@ -255,3 +262,5 @@ export class Proxy {
     return reasons;
   }
 }
+
+/** Undefined for what is no JSON: a fact that an older or broken process left. */

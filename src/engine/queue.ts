@@ -23,6 +23,8 @@ export interface QueueHooks {
   readonly keeper: () => Keeper;
   /** The name that the client gave itself; undefined for a line without a client. */
   readonly clientName: string | undefined;
+  /** Whether one more call may be under way. */
+  hasRoom(): boolean;
   /** Sends the call; it has left its lane and entered the window. */
   go(call: LiveCall, channel: Channel): void;
   /** Ends the call, which must not be sent any more; it has left its lane. */
@@ -59,7 +61,15 @@ export class Queue {
 
   /** New calls have to wait: behind others, or because nothing is sent at all. */
   get isBlocking(): boolean {
-    return this.#isPaused || this.#main.size > 0;
+    return this.#isPaused || this.#main.size > 0 || this.#isLeaving;
+  }
+
+  /** A call of the main lane is being committed: nothing new may be on the wire before it. */
+  get #isLeaving(): boolean {
+    for (const [call, lane] of this.#inWindow) {
+      if (lane === this.#main && call.phase === "committing") return true;
+    }
+    return false;
   }
 
   get oldestAt(): number | undefined {
@@ -74,6 +84,22 @@ export class Queue {
 
   calls(): readonly LiveCall[] {
     return [...this.#main.waiting(), ...this.#late.waiting()];
+  }
+
+  /**
+   * Takes out, in order, what outlives this session: what was promised to run late, and what a dead
+   * process left and nobody waits for. It goes on elsewhere.
+   */
+  takeLasting(sessionId: string): readonly LiveCall[] {
+    const lasting = this.calls().filter(
+      ({ row, waiters }) =>
+        row.acknowledgedAt !== undefined || (row.sessionId !== sessionId && waiters.size === 0),
+    );
+    for (const call of lasting) {
+      this.#hooks.keeper().release(call);
+      this.remove(call);
+    }
+    return lasting;
   }
 
   /** No new bytes leave; what waits stays. */
@@ -156,7 +182,7 @@ export class Queue {
       // Invariant B2: writes of a lane one at a time, so that their order is the order of effects.
       if (call.row.safety !== "read" && lane.writing !== undefined) return true;
       const how = this.#stopped(call);
-      if (how === undefined && !this.#pace.mayGo()) return false;
+      if (how === undefined && (!this.#hooks.hasRoom() || !this.#pace.mayGo())) return false;
       this.#hooks.keeper().release(call);
       this.#laneOf.delete(call);
       lane.take();
@@ -179,13 +205,16 @@ export class Queue {
     const { id } = call.row;
     const cause = this.#changedTool(call);
     if (cause !== undefined) return { kind: "bury", id, reason: "tool_changed", cause, at };
-    if (call.row.deadlineAt <= at) {
+    // A deferral that is being written comes first, and sets another deadline.
+    if (call.row.deadlineAt <= at && !call.isWaitEnding) {
       return { kind: "expire", id, cause: "the time it was accepted for was over", at };
     }
     const patience = patienceMs(this.#hooks.clientName ?? "");
     const [waiter] = call.waiters;
     if (patience === undefined || waiter === undefined || call.row.safety !== "unsafe")
       return undefined;
+    // Promised to run late: whoever waits for it now was not the one that it was promised to.
+    if (call.row.acknowledgedAt !== undefined) return undefined;
     if (waiter.since + patience - at >= UNSAFE_PATIENCE_MS) return undefined;
     const words = "too little of its caller's patience was left for a call that can't be repeated";
     return { kind: "expire", id, cause: words, at };

@@ -48,6 +48,24 @@ export class Registry {
     return this.#liveIn.get(journal) ?? 0;
   }
 
+  /** The wall clock was set back by so much: nobody shall wait longer for it. */
+  setBack(ms: number): void {
+    for (const { call } of this.#live.values()) {
+      for (const waiter of call.waiters) {
+        waiter.since -= ms;
+        waiter.holdUntil -= ms;
+        waiter.tickAt -= ms;
+      }
+    }
+  }
+
+  /** Calls that have not ended on this line. */
+  liveOn(line: Line): number {
+    let count = 0;
+    for (const live of this.#live.values()) if (live.line === line) count++;
+    return count;
+  }
+
   addJournal(journal: Journal): void {
     this.#journals.add(journal);
   }

@@ -100,15 +100,16 @@ export class Replayer {
       HANDSHAKE_MS[settings.transport],
     );
     if (answer.kind === "failed") return answer.failure;
-    this.#session.onHandshake(answer.message);
     const { result, error } = answer.message;
     if (error !== undefined) {
+      this.#session.onHandshake(answer.message);
       const kind = error.code === -32022 ? "upstream_era" : "protocol_error";
       return failure(kind, `refused initialize: ${error.message} (code ${String(error.code)})`);
     }
     if (!isHandshakeResult(result)) {
       return failure("protocol_error", "answered initialize with something that is no handshake");
     }
+    this.#session.onHandshake(answer.message);
     const version = String(result["protocolVersion"]);
     const before = this.#session.cataloguer.handshake?.["protocolVersion"];
     if (before !== undefined && before !== version) {

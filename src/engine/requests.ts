@@ -21,10 +21,11 @@ export interface RequestsParts {
   readonly registry: Registry;
   readonly delivery: Delivery;
   readonly controlTool: ControlTool | undefined;
-  send(text: string): void;
+  /** False where the client can't get it any more. */
+  send(text: string): boolean;
 }
 
-/** How long a list of a serving upstream is waited for before the catalogue's is given. */
+/** How long a list of a serving upstream is waited for before the catalogue's is given, at most. */
 const LIST_PATIENCE_MS = 2_000;
 
 export class Requests {
@@ -64,11 +65,14 @@ export class Requests {
       return;
     }
     const accepted = this.#accept(request, undefined, withOwn);
-    // A server that hangs must not take the client's tools away.
-    this.#context.world.timer(LIST_PATIENCE_MS, () => {
+    // A server that hangs must not take the client's tools away, and neither must a short hold.
+    const { since, holdUntil } = accepted.waiter;
+    const patienceMs = Math.min(LIST_PATIENCE_MS, (holdUntil - since) / 2);
+    this.#context.world.timer(patienceMs, () => {
       if (this.#open.get(request.idText) !== accepted) return;
       this.#open.delete(request.idText);
-      this.#detach(accepted);
+      // Withdrawn, or a server that hangs would count as busy with it for ever.
+      this.#detach(accepted, "answered from the catalogue");
       this.#answerFromCatalogue(request.idText, list, known);
     });
   }
@@ -82,7 +86,7 @@ export class Requests {
     this.#detach(accepted, reason === "" ? cause : `${cause}: ${reason}`);
   }
 
-  /** The client is gone: nobody waits for any of them. */
+  /** The session is over: nobody waits for any of them. */
   detachAll(): void {
     for (const accepted of this.#open.values()) this.#detach(accepted);
     this.#open.clear();
@@ -100,7 +104,7 @@ export class Requests {
       state.isAnswered = true;
       // A client that reuses an id while it is open gets both answers; the newer owns the entry.
       if (this.#open.get(idText)?.waiter.answer === answer) this.#open.delete(idText);
-      send(shape(text));
+      return send(shape(text));
     };
     const caller = { clientName: facts.name, canResume, answer, notify: send };
     const accepted = this.#admission.accept(request, methodOf(request.method), tool, caller);
@@ -126,12 +130,15 @@ export class Requests {
     accepted.isGivenUp = true;
     const { call, waiter } = accepted;
     if (call === undefined) return;
-    const { line, delivery } = this.#parts;
-    line.keeper.releaseWaiter(waiter);
+    const { registry, delivery } = this.#parts;
+    // An attached repetition waits for a call that may belong to another line.
+    const line = registry.find(call.row.id)?.line ?? this.#parts.line;
     call.waiters.delete(waiter);
-    delivery.nobodyWaits(call);
+    line.keeper.left(call, waiter);
     const isNeeded = call.waiters.size > 0 || call.row.acknowledgedAt !== undefined;
-    if (cause === undefined || isNeeded) return;
-    line.dispatcher.cancel(call, cause).catch(this.#context.fatal);
+    if (cause !== undefined && !isNeeded) {
+      line.dispatcher.cancel(call, cause).catch(this.#context.fatal);
+    }
+    delivery.nobodyWaits(call);
   }
 }

@@ -18,6 +18,7 @@ import { type JsonObject, parseMessage } from "../wire/message.ts";
 import type { EngineContext } from "./context.ts";
 import type { Delivery } from "./delivery.ts";
 import type { Line } from "./line.ts";
+import { Held } from "./held.ts";
 import { type LiveCall, newLiveCall } from "./live-call.ts";
 import type { Registry } from "./registry.ts";
 
@@ -50,7 +51,7 @@ const LOST = "the proxy was killed while the call was in flight";
 export class Rescuer {
   readonly #context: EngineContext;
   readonly #hooks: RescuerHooks;
-  readonly #held = new Map<string, () => void>();
+  readonly #held: Held;
   readonly #extra = new Set<Line>();
   #groups: Group[] = [];
   /** Journals of other processes, each with the timer that closes it once nothing in it lives. */
@@ -59,11 +60,19 @@ export class Rescuer {
   constructor(context: EngineContext, hooks: RescuerHooks) {
     this.#context = context;
     this.#hooks = hooks;
+    this.#held = new Held(context, () => {
+      this.#letGo();
+    });
   }
 
   /** Calls that wait for a person. */
   get heldCount(): number {
     return this.#held.size;
+  }
+
+  /** A person withdraws a call that waits for one; false if it is none, or has just ended. */
+  cancelHeld(id: string, cause: string): Promise<boolean> {
+    return this.#held.cancel(id, cause);
   }
 
   get lines(): ReadonlySet<Line> {
@@ -75,10 +84,21 @@ export class Rescuer {
     for (const leftover of leftovers) {
       this.#hooks.registry.addJournal(leftover.journal);
       if (leftover.isCaretaken) this.#caretaken.set(leftover.journal, undefined);
-      for (const row of leftover.recovery.undelivered) this.#remember(row);
+      for (const row of leftover.recovery.remembered) this.#remember(row);
       await this.#takeLive(leftover);
     }
     this.#letGo();
+    this.#runExtraLater();
+  }
+
+  /** This line's session ended; what outlives it runs over another line. */
+  inherit({ queue, session, variant }: Line): void {
+    const calls = [...queue.takeLasting(session.id)];
+    if (calls.length > 0) this.#groups.push({ session, variant, calls });
+    this.#runExtraLater();
+  }
+
+  #runExtraLater(): void {
     if (this.#groups.length === 0) return;
     this.#context.world.timer(OWN_LINE_MS, () => {
       this.#runExtra();
@@ -94,7 +114,8 @@ export class Rescuer {
 
   /** A call ended: lines and journals that served only left-overs may go. */
   onEnded(line: Line): void {
-    if (this.#extra.has(line) && line.queue.size === 0 && line.dispatcher.inFlight === 0) {
+    // Not only what waits or is in flight: a call whose intent is being written is neither.
+    if (this.#extra.has(line) && this.#hooks.registry.liveOn(line) === 0) {
       this.#extra.delete(line);
       line.stop(2_000).catch(this.#context.fatal);
     }
@@ -117,7 +138,12 @@ export class Rescuer {
     const ids = new Set(recovery.live.map((row) => row.sessionId));
     const [rows, sessions] = await Promise.all([
       Promise.all(
-        recovery.live.map((row) => (row.state === "in_doubt" ? this.#judge(journal, row) : row)),
+        recovery.live.map(async (row) => {
+          const judged = row.state === "in_doubt" ? await this.#judge(journal, row) : row;
+          return judged !== undefined && this.#hasLostState(leftover)
+            ? this.#expire(journal, judged)
+            : judged;
+        }),
       ),
       Promise.all([...ids].map((id) => journal.findSession(id))),
     ]);
@@ -137,7 +163,9 @@ export class Rescuer {
     const { journal } = leftover;
     const request = parseMessage(row.request);
     if (this.#mustHold(leftover, row) || group === undefined || request.kind !== "request") {
-      this.#hold(journal, row);
+      const { wentBackwards } = leftover.recovery.report;
+      const isSound = !leftover.isAbandoned && wentBackwards === undefined;
+      this.#held.add(journal, row, isSound);
       return;
     }
     const call = newLiveCall(row, this.#hooks.registry.nextOrder(), journal, request);
@@ -154,6 +182,19 @@ export class Rescuer {
       row.upstream !== identity.upstream ||
       (leftover.recovery.report.wentBackwards !== undefined && row.safety === "unsafe")
     );
+  }
+
+  /** The server's state that its calls relied on went with its proxy. Held calls are left to a person. */
+  #hasLostState({ isAbandoned, recovery }: Leftover): boolean {
+    const isSound = !isAbandoned && recovery.report.wentBackwards === undefined;
+    return isSound && this.#context.settings.isStateful;
+  }
+
+  async #expire(journal: Journal, row: CallRow): Promise<undefined> {
+    const cause = "the server keeps state per session, and that session ended with its proxy";
+    const at = this.#context.world.now();
+    const what: CallChange = { kind: "expire", id: row.id, cause, at };
+    if (await journal.apply(what, mustSync(row, what))) this.#context.tally.expired++;
   }
 
   /** In doubt: safe ones are queued again (T9), the others end here (T11). */
@@ -176,23 +217,6 @@ export class Rescuer {
     const { shield } = this.#hooks.registry;
     shield.remember(row.fingerprint, { kind: "doubt", callId: id, at, isWarned: false });
     return undefined;
-  }
-
-  /** X1: it stays on disk, for `holdfast calls`, and ends with its deadline. */
-  #hold(journal: Journal, row: CallRow): void {
-    const { world } = this.#context;
-    this.#held.set(
-      row.id,
-      world.timer(Math.max(0, row.deadlineAt - world.now()), () => {
-        this.#held.delete(row.id);
-        const cause =
-          "left by a proxy with other credentials or an unsound journal, and nobody took it up";
-        const what: CallChange = { kind: "expire", id: row.id, cause, at: world.now() };
-        journal.apply(what, mustSync(row, what)).then(() => {
-          this.#letGo();
-        }, this.#context.fatal);
-      }),
-    );
   }
 
   #runExtra(): void {
@@ -241,8 +265,7 @@ export class Rescuer {
 
   /** Ends the timers and extra lines. Held and waiting calls stay on disk. */
   async stop(graceMs: number): Promise<void> {
-    for (const stopTimer of this.#held.values()) stopTimer();
-    this.#held.clear();
+    this.#held.stop();
     this.#groups = [];
     await Promise.all([...this.#extra].map((line) => line.stop(graceMs)));
     for (const stopTimer of this.#caretaken.values()) stopTimer?.();

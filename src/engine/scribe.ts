@@ -3,11 +3,11 @@
  * to the caller; in this order.
  *
  * D2. Commit before delivery: an outcome is on disk before a caller sees it.
- * D4. A call that was given up is never sent again.
- * D5. What the journal refuses did not happen: somebody else's change came first.
+ * D5. A call that was given up is never sent again.
+ * D6. What the journal refuses did not happen: somebody else's change came first.
  */
 import { JournalError } from "../base/errors.ts";
-import { unreachable } from "../base/assert.ts";
+import { must, unreachable } from "../base/assert.ts";
 import type { CallChange, DeadReason } from "../core/call.ts";
 import { judge, type Outcome, type Verdict } from "../core/verdict.ts";
 import type { ReplyMessage } from "../wire/message.ts";
@@ -24,8 +24,6 @@ export interface ScribeHooks {
 }
 
 type Unanswered = Extract<Verdict, { kind: "requeue" | "retry" }>;
-
-const CANCELLED = "cancelled by its caller";
 
 export class Scribe {
   readonly #context: EngineContext;
@@ -69,16 +67,17 @@ export class Scribe {
     switch (verdict.kind) {
       case "requeue":
       case "retry":
-        if (!call.isGivenUp) {
+        if (call.givenUp === undefined) {
           await this.#requeue(call, verdict);
           return;
         }
         isMine = this.giveUp(call, verdict.kind === "retry");
         break;
       case "bury":
-        isMine = call.isGivenUp
-          ? this.giveUp(call, true)
-          : this.bury(call, verdict.reason, verdict.failure.message);
+        isMine =
+          call.givenUp !== undefined
+            ? this.giveUp(call, true)
+            : this.bury(call, verdict.reason, verdict.failure.message);
         break;
       case "settle":
       case "fail":
@@ -98,17 +97,24 @@ export class Scribe {
     reply: ReplyMessage | undefined,
   ): Promise<boolean> {
     const { id, attempt } = call.row;
-    const base = { kind: "settle", id, attempt, at: this.#context.world.now() } as const;
+    const at = this.#context.world.now();
     const { executed } = verdict;
+    // Whole literals: members added to a spread cost as much as the rest of an outcome.
     if (verdict.kind === "settle") {
-      return change(call, { ...base, state: verdict.state, executed, reply: reply?.text ?? "" });
+      const { state } = verdict;
+      const text = reply?.text ?? "";
+      return change(call, { kind: "settle", id, attempt, state, executed, reply: text, at });
     }
+    const cause = verdict.failure.message;
     return change(call, {
-      ...base,
+      kind: "settle",
+      id,
+      attempt,
       state: "failed",
       executed,
       reply: "",
-      cause: verdict.failure.message,
+      cause,
+      at,
     });
   }
 
@@ -123,11 +129,12 @@ export class Scribe {
     return isMine;
   }
 
-  /** A sent call whose caller gave it up. */
+  /** A sent call that was given up. */
   giveUp(call: LiveCall, mayHaveRun: boolean): Promise<boolean> {
     const at = this.#context.world.now();
     const { id } = call.row;
-    return change(call, { kind: "cancel", id, from: "sent", mayHaveRun, cause: CANCELLED, at });
+    const cause = must(call.givenUp, `why call ${id} was given up`);
+    return change(call, { kind: "cancel", id, from: "sent", mayHaveRun, cause, at });
   }
 
   /** Back to its place in the queue: not sent after all (T5), or safe to send again (T7, T9). */

@@ -19,7 +19,7 @@ import {
   step,
 } from "../core/connection.ts";
 import type { Outcome } from "../core/verdict.ts";
-import type { Connection, Connector, ResumeTicket } from "../ports.ts";
+import type { Connector, ResumeTicket } from "../ports.ts";
 import type { Message } from "../wire/message.ts";
 import { Channel } from "./channel.ts";
 import type { EngineContext } from "./context.ts";
@@ -92,8 +92,9 @@ export class Supervisor {
     return this.#link.state === "serving" ? this.#channel : undefined;
   }
 
-  get connection(): Connection | undefined {
-    return this.#channel?.connection;
+  /** The channel of the connection there is, serving or not yet. */
+  get channel(): Channel | undefined {
+    return this.#channel;
   }
 
   /** Until when the server asked us to send nothing. */
@@ -107,6 +108,7 @@ export class Supervisor {
       this.#link = restoreLink(from, this.#context.world.now());
     }
     this.#apply({ kind: "want" });
+    this.#plan(); // A restored cool-down is no change, but it has an end.
   }
 
   /** A caller waits: the next attempt may come sooner. */
@@ -216,6 +218,11 @@ export class Supervisor {
     if (!outcome.isResumed && resume !== undefined) {
       this.#hooks.onUnresumed(failure("session_lost", "the session ended with the connection"));
     }
+    const early = channel.earlyEnd;
+    if (early !== undefined) {
+      this.#down(early.cause, early.ticket);
+      return;
+    }
     this.#apply({ kind: "dialled" });
     await this.#prepare(channel, outcome.isResumed);
   }
@@ -224,9 +231,7 @@ export class Supervisor {
     const trouble = await this.#hooks.prepare(channel, isResumed);
     if (this.#channel !== channel) return; // It went down meanwhile, and that was handled.
     if (trouble !== undefined) {
-      this.#channel = undefined;
-      this.#close(channel);
-      this.#failed(trouble);
+      this.#down(trouble, undefined);
       return;
     }
     this.#apply({ kind: "serve" });
@@ -252,7 +257,9 @@ export class Supervisor {
         if (isCurrent() && !channel.lost(id, outcome.failure)) this.#hooks.onOutcome(id, outcome);
       },
       onDown: (cause: Failure, ticket: ResumeTicket | undefined) => {
-        if (isCurrent()) this.#down(cause, ticket);
+        if (!isCurrent()) return;
+        if (channel.connection === undefined) channel.earlyEnd = { cause, ticket };
+        else this.#down(cause, ticket);
       },
       onNoise: (what: string) => {
         this.#context.log("debug", "not a message from the upstream", { what });

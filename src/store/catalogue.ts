@@ -9,6 +9,7 @@ import type { World } from "../base/world.ts";
 import { readCatalogue } from "../core/catalogue.ts";
 import type { Catalogue } from "../core/catalogue.ts";
 import type { CatalogueStore, Log } from "../ports.ts";
+import { jsonText } from "../wire/json-text.ts";
 
 export interface CatalogueOptions {
   readonly world: World;
@@ -39,7 +40,7 @@ export function openCatalogueStore(options: CatalogueOptions): CatalogueStore {
       try {
         mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
         try {
-          writeFileSync(temporary, JSON.stringify(catalogue), { mode: 0o600, flag: "wx" });
+          writeFileSync(temporary, jsonText(catalogue), { mode: 0o600, flag: "wx" });
           renameSync(temporary, path);
         } finally {
           rmSync(temporary, { force: true });

@@ -5,12 +5,12 @@
 import { assert } from "../base/assert.ts";
 import { JournalError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
-import { apply } from "../core/call.ts";
+import { apply, isRepeatable } from "../core/call.ts";
 import type { CallChange, CallRow } from "../core/call.ts";
 import type { SessionRow } from "../core/session.ts";
 import type { JournalStats } from "../core/status.ts";
 import type { CallFilter, Journal, Recovery } from "../ports.ts";
-import { isUndelivered, recoverRow } from "./recovery.ts";
+import { isRemembered, recoverRow } from "./recovery.ts";
 import { encodeRow } from "./rows.ts";
 
 /** What a memory journal starts with when it takes over from another. */
@@ -74,7 +74,7 @@ class MemoryJournal implements Journal {
     return {
       report: { tookMs, found, expired, putInDoubt },
       live: rows.filter((row) => row.state === "queued" || row.state === "in_doubt"),
-      undelivered: rows.filter((row) => isUndelivered(row, now)),
+      remembered: rows.filter((row) => isRemembered(row, now)),
     };
   }
 
@@ -102,7 +102,8 @@ class MemoryJournal implements Journal {
     const next = row === undefined ? undefined : apply(row, change);
     if (next === undefined) return false;
     encodeRow(next);
-    const isDropping = change.kind === "deliver" && this.#dropsDelivered;
+    const isDropping =
+      change.kind === "deliver" && this.#dropsDelivered && !isRepeatable(next.state);
     this.#rows.set(next.id, isDropping ? { ...next, request: "", reply: undefined } : next);
     return true;
   }

@@ -4,7 +4,7 @@ import { apply } from "../core/call.ts";
 import type { CallChange, CallRow } from "../core/call.ts";
 
 /** How long a result that nobody took is offered to an identical call. */
-export const UNDELIVERED_MS = 600_000;
+export const REMEMBERED_MS = 600_000;
 
 export interface RecoveredRow {
   readonly change: CallChange;
@@ -35,12 +35,14 @@ function recoveryChange(row: CallRow, now: number): CallChange | undefined {
   return undefined;
 }
 
-/** Whether this ended row is offered again after a start at `now`. */
-export function isUndelivered(row: CallRow, now: number): boolean {
+/** Whether a repetition of this ended row is answered from it, or warned of it, after a start at `now`. */
+export function isRemembered(row: CallRow, now: number): boolean {
+  const isRecent = row.settledAt !== undefined && row.settledAt >= now - REMEMBERED_MS;
   return (
-    row.settledAt !== undefined &&
-    row.settledAt >= now - UNDELIVERED_MS &&
-    row.deliveredAt === undefined &&
-    row.fingerprint !== undefined
+    isRecent && row.fingerprint !== undefined && (row.deliveredAt === undefined || isOpenDoubt(row))
   );
 }
+
+/** Its outcome is unknown, and nobody has found it out since. */
+const isOpenDoubt = (row: CallRow): boolean =>
+  row.executed === "unknown" && row.state !== "failed" && row.note === undefined;

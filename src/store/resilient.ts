@@ -51,7 +51,7 @@ class ResilientJournal implements Journal {
   async recover(now: number): Promise<Recovery> {
     const recovery = await this.#do((journal) => journal.recover(now));
     for (const row of recovery.live) this.#learn(row);
-    for (const row of recovery.undelivered) this.#seq = Math.max(this.#seq, row.seq);
+    for (const row of recovery.remembered) this.#seq = Math.max(this.#seq, row.seq);
     for (const [key, value] of await this.kept("")) this.#facts.set(key, value);
     return recovery;
   }

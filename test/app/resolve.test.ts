@@ -4,7 +4,7 @@ import type { OptionKey } from "../../src/app/option-table.ts";
 import { envLayer, flagLayer, resolveSettings } from "../../src/app/resolve.ts";
 
 const flags = (values: Partial<Record<OptionKey, string>>) =>
-  flagLayer(new Map(Object.entries(values) as [OptionKey, string][]), "/work");
+  flagLayer(new Map(Object.entries(values) as [OptionKey, string][]), "/project");
 const file = (scope: "server" | "global", value: object) =>
   readOurs(value, "holdfast.json: holdfast", "/etc/holdfast.json", scope).layer;
 const settle = (...layers: Parameters<typeof resolveSettings>[0]) =>
@@ -13,7 +13,7 @@ const settle = (...layers: Parameters<typeof resolveSettings>[0]) =>
 describe("precedence", () => {
   const layers = [
     flags({ holdMs: "1s" }),
-    envLayer({ HOLDFAST_HOLD: "2s" }, "/work"),
+    envLayer({ HOLDFAST_HOLD: "2s" }, "/project"),
     file("server", { hold: "3s" }),
     file("global", { hold: "4s" }),
   ];
@@ -34,7 +34,7 @@ describe("precedence", () => {
   });
 
   test("an empty variable is not set", () => {
-    expect(settle(envLayer({ HOLDFAST_HOLD: "" }, "/work")).holdMs).toBe(45_000);
+    expect(settle(envLayer({ HOLDFAST_HOLD: "" }, "/project")).holdMs).toBe(45_000);
   });
 });
 
@@ -46,7 +46,7 @@ describe("wrong values", () => {
   });
 
   test("name the variable", () => {
-    expect(() => settle(envLayer({ HOLDFAST_DEFER: "all" }, "/work"))).toThrow(
+    expect(() => settle(envLayer({ HOLDFAST_DEFER: "all" }, "/project"))).toThrow(
       'HOLDFAST_DEFER: "all" is not right; expected one of harmless, writes, none',
     );
   });
@@ -94,7 +94,7 @@ describe("relations", () => {
 
 test("paths are made absolute: from the folder of the file, of the process, and from home", () => {
   expect(settle(file("global", { stateDir: "s" })).stateDir).toBe("/etc/s");
-  expect(settle(flags({ stateDir: "s" })).stateDir).toBe("/work/s");
+  expect(settle(flags({ stateDir: "s" })).stateDir).toBe("/project/s");
   expect(settle(flags({ stateDir: "~/s" })).stateDir).toBe("/home/u/s");
   expect(settle(flags({ stateDir: "/s" })).stateDir).toBe("/s");
 });

@@ -3,13 +3,24 @@ import { readdirSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { describe, expect } from "vitest";
-import { call, command, connect, spawnRaw, status } from "../support/holdfast-process.ts";
+import {
+  call,
+  command,
+  connect,
+  spawnRaw,
+  status,
+  untilAway,
+  untilWaiting,
+  type Driven,
+} from "../support/holdfast-process.ts";
 import { labTest, touch, until, type Lab } from "../support/lab.ts";
-import { stdioUpstream, UPSTREAMS } from "../support/upstream-process.ts";
+import { stdioUpstream, UPSTREAMS, type Upstream } from "../support/upstream-process.ts";
 
 describe("a command that is not there", () => {
   labTest("is named to the client, with what the system said", async (lab) => {
-    const proxy = spawnRaw(lab, { args: ["--", "no-such-command-at-all", "--flag"] });
+    const proxy = spawnRaw(lab, {
+      args: ["--handshake-wait", "3s", "--", "no-such-command-at-all", "--flag"],
+    });
     const reply = await proxy.handshake();
     const told =
       reply.error === undefined
@@ -23,7 +34,7 @@ describe("a command that is not there", () => {
     const upstream = await stdioUpstream(lab);
     const [, node = "", ...args] = upstream.target;
     const late = join(lab.folder, "late-command");
-    const proxy = spawnRaw(lab, { args: ["--", late, ...args] });
+    const proxy = spawnRaw(lab, { args: ["--handshake-wait", "3s", "--", late, ...args] });
     const first = await proxy.handshake();
     writeFileSync(late, `#!/bin/sh\nexec "${node}" "$@"\n`, { mode: 0o755 });
     const greeting = first.error === undefined ? first : await proxy.handshake("2025-06-18", 2);
@@ -78,6 +89,14 @@ describe("a wrong configuration", () => {
   });
 });
 
+/** Starts a proxy with this credential, where this kind of upstream takes it from. */
+function startAs(lab: Lab, upstream: Upstream, token: string): Promise<Driven> {
+  if (upstream.kind === "stdio") {
+    return connect(lab, { args: upstream.target, env: { API_TOKEN: token } });
+  }
+  return connect(lab, { args: ["--header", `X-Api-Token: ${token}`, ...upstream.target] });
+}
+
 describe.each(UPSTREAMS)("with a %s upstream", (_name, open) => {
   labTest("an unwritable state folder costs durability, loudly, and nothing else", async (lab) => {
     const upstream = await open(lab);
@@ -94,7 +113,7 @@ describe.each(UPSTREAMS)("with a %s upstream", (_name, open) => {
     expect(lab.nonces()).toEqual(["n", "m"]);
     expect(proxy.stderr()).toMatch(/warn|WARN/);
     expect(proxy.stderr()).toContain(lab.path("file"));
-    expect(proxy.stderr()).toMatch(/memory/);
+    expect(proxy.stderr()).toContain("don't survive this process");
   });
 
   labTest(
@@ -116,8 +135,7 @@ describe.each(UPSTREAMS)("with a %s upstream", (_name, open) => {
     "two clients that start it at the same moment with different credentials both work",
     async (lab) => {
       const upstream = await open(lab);
-      const start = (token: string) =>
-        connect(lab, { args: upstream.target, env: { API_TOKEN: token } });
+      const start = (token: string) => startAs(lab, upstream, token);
       const [one, two] = await Promise.all([start("first"), start("second")]);
       await Promise.all([
         call(one.client, "append", { nonce: "one" }),
@@ -133,20 +151,13 @@ describe.each(UPSTREAMS)("with a %s upstream", (_name, open) => {
 
   labTest("calls left by a killed proxy are NOT run under other credentials", async (lab) => {
     const upstream = await open(lab);
-    const start = (token: string) =>
-      connect(lab, { args: upstream.target, env: { API_TOKEN: token } });
+    const start = (token: string) => startAs(lab, upstream, token);
     const first = await start("first");
     await call(first.client, "read_value", { nonce: "before" });
     await upstream.down();
-    await until(
-      "the outage to be noticed",
-      async () => (await status(lab))[0]?.sessions[0]?.upstream.state !== "serving",
-    );
+    await untilAway(lab, first.client);
     const lost = expect(call(first.client, "append", { nonce: "of first" })).rejects.toThrow();
-    await until(
-      "the call to wait",
-      async () => (await status(lab))[0]?.sessions[0]?.upstream.waiting === 1,
-    );
+    await untilWaiting(lab, 1);
     await first.kill();
     await lost;
     await upstream.up();

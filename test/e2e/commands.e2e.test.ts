@@ -9,7 +9,7 @@ import {
   untilAway,
   untilWaiting,
 } from "../support/holdfast-process.ts";
-import { labTest, until } from "../support/lab.ts";
+import { labTest, touch, until } from "../support/lab.ts";
 import { stdioUpstream, UPSTREAMS } from "../support/upstream-process.ts";
 
 describe.each(UPSTREAMS)("with a %s upstream", (_name, open) => {
@@ -24,7 +24,7 @@ describe.each(UPSTREAMS)("with a %s upstream", (_name, open) => {
     expect(healthy?.sessions[0]?.client).toContain("e2e");
 
     await upstream.down();
-    await untilAway(lab);
+    await untilAway(lab, client);
     const answer = call(client, "append", { nonce: "waits" });
     await untilWaiting(lab, 1);
     expect((await command(lab, ["status", "--json"])).code).toBe(1);
@@ -51,7 +51,7 @@ describe.each(UPSTREAMS)("with a %s upstream", (_name, open) => {
       const proxy = await connect(lab, { args: ["--hold", "2s", ...upstream.target] });
       await call(proxy.client, "append", { nonce: "done" });
       await upstream.down();
-      await untilAway(lab);
+      await untilAway(lab, proxy.client);
       expect((await call(proxy.client, "append", { nonce: "expired" })).told?.executed).toBe("no");
       const beside = await calls(lab);
       const seen = (rows: typeof beside) =>
@@ -71,12 +71,43 @@ describe.each(UPSTREAMS)("with a %s upstream", (_name, open) => {
     },
   );
 
+  labTest(
+    "a call lost with its proxy that a person retries runs once, as a new call",
+    async (lab) => {
+      const upstream = await open(lab);
+      const first = await connect(lab, { args: upstream.target });
+      const args = { nonce: "u", gate: lab.path("gate") };
+      const lost = expect(call(first.client, "slow_append", args)).rejects.toThrow();
+      await until("the call to be started", () => lab.nonces().includes("u"));
+      await first.kill();
+      await lost;
+      touch(args.gate);
+      const second = await connect(lab, { args: upstream.target });
+      const [row] = await until("the call to be given up", async () => {
+        const rows = await calls(lab, "--state", "dead");
+        return rows.length > 0 ? rows : undefined;
+      });
+      const retried = await command(lab, ["calls", "retry", row?.id ?? "", "--json"]);
+      expect(retried.code).toBe(0);
+      const copy = JSON.parse(retried.stdout) as { id: string; redriveOf: string };
+      expect(copy.redriveOf).toBe(row?.id);
+      await until("the retried call to be done", async () =>
+        (await calls(lab, "--state", "done")).some(({ id }) => id === copy.id),
+      );
+      await call(second.client, "append", { nonce: "later" });
+      expect(lab.nonces()).toEqual(["u", "u", "later"]);
+      expect(await calls(lab, "--state", "dead")).toMatchObject([
+        { id: row?.id, executed: "unknown" },
+      ]);
+    },
+  );
+
   labTest("an expired call that a person retries runs once, as a new call", async (lab) => {
     const upstream = await open(lab);
     const proxy = await connect(lab, { args: ["--hold", "2s", ...upstream.target] });
     await call(proxy.client, "read_value", { nonce: "before" });
     await upstream.down();
-    await untilAway(lab);
+    await untilAway(lab, proxy.client);
     const told = await call(proxy.client, "append", { nonce: "again" });
     expect(told.told).toMatchObject({ executed: "no" });
     await upstream.up();
@@ -87,6 +118,21 @@ describe.each(UPSTREAMS)("with a %s upstream", (_name, open) => {
     const [old] = await calls(lab, "--state", "expired");
     expect(old).toMatchObject({ id: told.told?.callId, executed: "no" });
   });
+
+  labTest(
+    "a call whose answer was delivered is not kept, and a retry of it is refused",
+    async (lab) => {
+      const upstream = await open(lab);
+      const { client } = await connect(lab, { args: upstream.target });
+      await call(client, "append", { nonce: "n" });
+      const [row] = await calls(lab, "--state", "done");
+      const refused = await command(lab, ["calls", "retry", row?.id ?? ""]);
+      expect(refused.code).toBe(1);
+      expect(refused.stderr).toContain(row?.id);
+      await call(client, "append", { nonce: "later" });
+      expect(lab.nonces()).toEqual(["n", "later"]);
+    },
+  );
 
   labTest(
     "a call with an unknown outcome takes a person's note and stays as it is",
@@ -119,7 +165,7 @@ describe("without any proxy", () => {
     const first = await connect(lab, { args: upstream.target });
     await call(first.client, "read_value", { nonce: "before" });
     await upstream.down();
-    await untilAway(lab);
+    await untilAway(lab, first.client);
     const lost = expect(call(first.client, "append", { nonce: "left" })).rejects.toThrow();
     await untilWaiting(lab, 1);
     await first.kill();

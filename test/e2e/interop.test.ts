@@ -131,9 +131,10 @@ describe("the official client against server-everything", () => {
   labTest(
     "gets the same through Holdfast over Streamable HTTP, with and without a catalogue",
     async (lab) => {
-      const url = await everythingOverHttp(lab);
+      // The server keeps some resources for all its sessions: two runs side by side need two servers.
+      const [ownUrl, url] = await Promise.all([everythingOverHttp(lab), everythingOverHttp(lab)]);
       const [direct, cold] = await Promise.all([
-        record(new StreamableHTTPClientTransport(new URL(url)) as Transport),
+        record(new StreamableHTTPClientTransport(new URL(ownUrl)) as Transport),
         record(stdio(lab, [CLI, url])),
       ]);
       isWhole(direct);

@@ -1,7 +1,7 @@
 /** The client leaves or the proxy is asked to end: exit code 0, and no child is left behind. */
 import { describe, expect } from "vitest";
-import { spawnRaw, type RawProxy } from "../support/holdfast-process.ts";
-import { isAlive, labTest, until } from "../support/lab.ts";
+import { calls, spawnRaw, type RawProxy } from "../support/holdfast-process.ts";
+import { isAlive, labTest, touch, until } from "../support/lab.ts";
 import { stdioUpstream, UPSTREAMS } from "../support/upstream-process.ts";
 
 const ENDINGS: readonly (readonly [string, (proxy: RawProxy) => void])[] = [
@@ -28,7 +28,23 @@ describe.each(UPSTREAMS)("a proxy of a %s upstream", (_name, open) => {
     });
   }
 
-  labTest("delivers what was in flight when its input ends, before it exits", async (lab) => {
+  labTest("delivers the answer of a call in flight at SIGTERM, before it exits", async (lab) => {
+    const upstream = await open(lab);
+    const proxy = spawnRaw(lab, { args: ["--drain-timeout", "60s", ...upstream.target] });
+    await proxy.handshake();
+    const gate = lab.path("gate");
+    const params = { name: "slow_append", arguments: { nonce: "last", gate } };
+    await proxy.send({ id: 2, method: "tools/call", params });
+    await until("the call to be started", () => lab.nonces().includes("last"));
+    proxy.process.kill("SIGTERM");
+    await until("the end to begin", () => proxy.stderr().includes("SIGTERM"));
+    touch(gate);
+    expect(await proxy.exited).toEqual({ code: 0, signal: null });
+    expect(proxy.messages.find((message) => message.id === 2)?.result).toBeDefined();
+    expect(lab.nonces()).toEqual(["last"]);
+  });
+
+  labTest("delivers what was asked before its input ended, before it exits", async (lab) => {
     const upstream = await open(lab);
     const proxy = spawnRaw(lab, { args: upstream.target });
     await proxy.handshake();
@@ -39,6 +55,26 @@ describe.each(UPSTREAMS)("a proxy of a %s upstream", (_name, open) => {
     expect(proxy.messages.find((message) => message.id === 2)?.result).toBeDefined();
     expect(lab.nonces()).toEqual(["warm", "last"]);
   });
+
+  labTest(
+    "records the outcome of a call in flight when its input ends, before it exits",
+    async (lab) => {
+      const upstream = await open(lab);
+      const proxy = spawnRaw(lab, { args: ["--drain-timeout", "60s", ...upstream.target] });
+      await proxy.handshake();
+      const gate = lab.path("gate");
+      const params = { name: "slow_append", arguments: { nonce: "last", gate } };
+      await proxy.send({ id: 2, method: "tools/call", params });
+      await until("the call to be started", () => lab.nonces().includes("last"));
+      proxy.end();
+      await until("the end to begin", () => proxy.stderr().includes("stdin"));
+      touch(gate);
+      expect(await proxy.exited).toEqual({ code: 0, signal: null });
+      expect(await calls(lab)).toMatchObject([
+        { tool: "slow_append", state: "done", executed: "yes" },
+      ]);
+    },
+  );
 
   labTest("ends with exit code 0 at SIGTERM while the upstream is down", async (lab) => {
     const upstream = await open(lab);
@@ -54,7 +90,7 @@ describe.each(UPSTREAMS)("a proxy of a %s upstream", (_name, open) => {
 describe("a child that does not want to go", () => {
   labTest("is frozen in a call, and still gone after SIGTERM to the proxy", async (lab) => {
     const upstream = await stdioUpstream(lab);
-    const proxy = spawnRaw(lab, { args: upstream.target });
+    const proxy = spawnRaw(lab, { args: ["--drain-timeout", "2s", ...upstream.target] });
     await proxy.handshake();
     await proxy.request(1, "tools/call", append("n"));
     upstream.freeze();

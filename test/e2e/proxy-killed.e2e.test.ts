@@ -19,7 +19,7 @@ describe.each(UPSTREAMS)("a %s upstream", (_name, open) => {
       const first = await connect(lab, { args: upstream.target });
       await call(first.client, "read_value", { nonce: "before" });
       await upstream.down();
-      await untilAway(lab);
+      await untilAway(lab, first.client);
       const nonces = Array.from({ length: 50 }, (_, i) => `n${String(i)}`);
       const answers = Promise.allSettled(
         nonces.map((nonce) => call(first.client, "append", { nonce })),
@@ -93,7 +93,7 @@ describe.each(UPSTREAMS)("a %s upstream", (_name, open) => {
     const first = await connect(lab, { args: upstream.target });
     await call(first.client, "read_value", { nonce: "before" });
     await upstream.down();
-    await untilAway(lab);
+    await untilAway(lab, first.client);
     const lost = expect(call(first.client, "append", { nonce: "q" })).rejects.toThrow();
     await untilWaiting(lab, 1);
     await first.kill();
@@ -115,7 +115,7 @@ describe.each(UPSTREAMS)("a %s upstream", (_name, open) => {
       const first = await connect(lab, { args: upstream.target });
       await call(first.client, "read_value", { nonce: "before" });
       await upstream.down();
-      await untilAway(lab);
+      await untilAway(lab, first.client);
       const lost = expect(call(first.client, "append", { nonce: "q" })).rejects.toThrow();
       await untilWaiting(lab, 1);
       await first.kill();

@@ -289,7 +289,7 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
       const second = await journal.recover(NOW + 60_000);
       expect(second.report).toMatchObject({ expired: 0, putInDoubt: 0 });
       expect(second.live).toEqual(first.live);
-      expect(second.undelivered).toEqual(first.undelivered);
+      expect(second.remembered).toEqual(first.remembered);
     });
 
     it("offers recent results that nobody took, and no others", async () => {
@@ -300,9 +300,43 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
       const read = aCall({ fingerprint: undefined, safety: "read" });
       await journal.admit(read);
       await journal.apply({ kind: "expire", id: read.id, cause: "late", at }, true);
-      const { undelivered } = await journal.recover(NOW + 1000);
-      expect(undelivered.map(({ id }) => id)).toEqual([kept.id]);
-      expect((await journal.recover(NOW + 700_000)).undelivered).toEqual([]);
+      const { remembered } = await journal.recover(NOW + 1000);
+      expect(remembered.map(({ id }) => id)).toEqual([kept.id]);
+      expect((await journal.recover(NOW + 700_000)).remembered).toEqual([]);
+    });
+  });
+
+  describe(`${name}: what is remembered`, () => {
+    it("comes in the order of admission, whether its caller was told or not", async () => {
+      const journal = await fresh();
+      const lost = (id: string): CallChange[] => [
+        ...ROADS.in_doubt(id),
+        { kind: "bury", id, reason: "outcome_unknown", cause: "lost", at: NOW + 3 },
+      ];
+      const rows = [];
+      for (const road of [lost, ROADS.done, lost, ROADS.done])
+        rows.push(await bring(journal, road));
+      for (const row of [rows[0], rows[2]])
+        await journal.apply({ kind: "deliver", id: row?.id ?? "", at }, false);
+      const { remembered } = await journal.recover(NOW + 1000);
+      expect(remembered.map(({ seq }) => seq)).toEqual([1, 2, 3, 4]);
+    });
+  });
+
+  describe(`${name}: doubts`, () => {
+    it("are offered after a start also where their caller was told, until a person settles them", async () => {
+      const journal = await fresh();
+      const lost = (id: string): CallChange[] => [
+        ...ROADS.in_doubt(id),
+        { kind: "bury", id, reason: "outcome_unknown", cause: "lost", at: NOW + 3 },
+      ];
+      const told = await bring(journal, lost);
+      const settled = await bring(journal, lost);
+      for (const { id } of [told, settled]) await journal.apply({ kind: "deliver", id, at }, false);
+      await journal.apply({ kind: "annotate", id: settled.id, note: "it ran", at }, true);
+      const { remembered } = await journal.recover(NOW + 1000);
+      expect(remembered.map(({ id }) => id)).toEqual([told.id]);
+      expect((await journal.recover(NOW + 700_000)).remembered).toEqual([]);
     });
   });
 

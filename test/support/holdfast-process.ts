@@ -139,7 +139,12 @@ export function untilUpstream(lab: Lab, is: (state: UpstreamState, waiting: numb
   });
 }
 
-export const untilAway = (lab: Lab) => untilUpstream(lab, (state) => state !== "serving");
+/** Waits until the proxy knows that its upstream is gone. A list makes an idle line show it. */
+export async function untilAway(lab: Lab, client: Client): Promise<void> {
+  // What it is answered with is the matter of another test.
+  await client.listTools().catch(() => undefined);
+  await untilUpstream(lab, (state) => state !== "serving");
+}
 export const untilWaiting = (lab: Lab, count: number) =>
   untilUpstream(lab, (_state, waiting) => waiting === count);
 

@@ -9,6 +9,7 @@ import { EMPTY_CATALOGUE, type Catalogue } from "../../src/core/catalogue.ts";
 import { Bounds } from "../../src/engine/bounds.ts";
 import { Proxy } from "../../src/engine/proxy.ts";
 import type { Leftover } from "../../src/engine/rescuer.ts";
+import type { Outcome } from "../../src/core/verdict.ts";
 import { Tally } from "../../src/engine/tally.ts";
 import type {
   ClientHandler,
@@ -18,11 +19,14 @@ import type {
   Journal,
   Listener,
   Outbound,
+  ResumeTicket,
 } from "../../src/ports.ts";
 import { deferred } from "../../src/base/async.ts";
-import { openMemoryJournal } from "../../src/store/memory.ts";
+import type { MemorySeed } from "../../src/store/memory.ts";
 import { legacyDialect } from "../../src/wire/dialect/legacy.ts";
 import { parseMessage, type JsonObject, type RequestMessage } from "../../src/wire/message.ts";
+import { MortalWorld } from "./mortal-world.ts";
+import { StagedJournal } from "./staged-journal.ts";
 import { VirtualWorld } from "./virtual-world.ts";
 
 export const SETTINGS: Settings = {
@@ -63,21 +67,40 @@ export const TOOLS: readonly JsonObject[] = [
   { name: "note", inputSchema: { type: "object" }, annotations: { destructiveHint: false } },
 ];
 
+interface LiveLink {
+  readonly events: ConnectionEvents;
+  isOpen: boolean;
+}
+
 /** A server in this process: answers at once, unless told to keep a call. */
 export class ScriptedUpstream {
   readonly world: VirtualWorld;
+  kind: "stdio" | "http" = "stdio";
   tools: readonly JsonObject[] = TOOLS;
+  capabilities: JsonObject = { tools: {}, logging: {} };
+  protocolVersion: string | undefined;
   /** While set, a dial fails with this. */
   down: Failure | undefined;
-  /** Names of tools whose calls are kept until `answer`. */
+  /** Names of tools, and other methods, whose requests are kept until `answer`. */
   readonly keeps = new Set<string>();
+  /** Hears everything and answers nothing. */
+  isFrozen = false;
+  /** The next sends are refused before a byte leaves. */
+  refusesSends = false;
+  /** A dial with a ticket takes the old session up again. */
+  resumes = false;
+  /** Runs during a dial, before it resolves. */
+  duringDial: (() => void) | undefined;
   /** Every `tools/call` that reached it, in order. */
   readonly ledger: { readonly tool: string; readonly nonce: unknown; readonly id: string }[] = [];
   /** Every message that it got, as text. */
   readonly seen: string[] = [];
   readonly kept = new Map<string, RequestMessage>();
+  readonly forgotten: string[] = [];
   dials = 0;
-  #live: { events: ConnectionEvents; isOpen: boolean } | undefined;
+  /** So long an end of the connection takes. */
+  closeMs = 0;
+  #live: LiveLink | undefined;
 
   constructor(world: VirtualWorld) {
     this.world = world;
@@ -87,32 +110,57 @@ export class ScriptedUpstream {
     return this.#live !== undefined;
   }
 
+  /** Methods of what it got, in order. */
+  get methods(): readonly string[] {
+    return this.seen.map((text) => String((JSON.parse(text) as JsonObject)["method"] ?? "reply"));
+  }
+
   connector(): Connector {
     return {
-      kind: "stdio",
+      kind: this.kind,
       target: "scripted server",
-      dial: (events) => {
+      dial: (events, resume, signal) => {
         this.dials++;
+        if (signal.aborted) return Promise.resolve({ kind: "failed", failure: aborted });
         if (this.down !== undefined) return Promise.resolve({ kind: "failed", failure: this.down });
         const live = { events, isOpen: true };
         this.#live = live;
+        this.duringDial?.();
         return Promise.resolve({
           kind: "connected",
           connection: this.#connection(live),
-          isResumed: false,
+          isResumed: this.resumes && resume !== undefined,
         });
       },
     };
   }
 
-  /** The process dies. `down`: and stays away with that failure. */
+  /** The process dies. `stays`: and stays away with that failure. */
   kill(stays?: Failure): void {
     this.down = stays;
+    this.drop(failure("process_exit", "exited with code 7"), undefined);
+  }
+
+  /** The connection goes; `ticket`: what may be resumed. */
+  drop(cause: Failure, ticket: ResumeTicket | undefined): void {
     const live = this.#live;
     this.#live = undefined;
     if (live === undefined) return;
     live.isOpen = false;
-    live.events.onDown(failure("process_exit", "exited with code 7"), undefined);
+    if (ticket === undefined) this.kept.clear();
+    live.events.onDown(cause, ticket);
+  }
+
+  /** The proxy is gone, and the connection with it: nobody is told. */
+  cut(): void {
+    if (this.#live !== undefined) this.#live.isOpen = false;
+    this.#live = undefined;
+    this.kept.clear();
+  }
+
+  /** The transport knows the fate of one kept call. */
+  fate(nonce: unknown, outcome: Exclude<Outcome, { kind: "replied" }>): void {
+    this.#live?.events.onOutcome(this.#take(nonce), outcome);
   }
 
   /** Sends a line as it stands. */
@@ -123,19 +171,28 @@ export class ScriptedUpstream {
   }
 
   answer(nonce: unknown, text = "done"): void {
+    this.say(reply(this.#take(nonce), text));
+  }
+
+  /** The id of a kept call. */
+  idOf(nonce: unknown): string {
     for (const [id, request] of this.kept) {
-      if ((request.params?.["arguments"] as JsonObject)["nonce"] !== nonce) continue;
-      this.kept.delete(id);
-      this.say(reply(id, text));
-      return;
+      const args = request.params?.["arguments"] as JsonObject | undefined;
+      if (args?.["nonce"] === nonce) return id;
     }
     throw new Error(`no kept call ${String(nonce)}`);
   }
 
-  #connection(live: { events: ConnectionEvents; isOpen: boolean }): Connection {
+  #take(nonce: unknown): string {
+    const id = this.idOf(nonce);
+    this.kept.delete(id);
+    return id;
+  }
+
+  #connection(live: LiveLink): Connection {
     return {
       send: (text: string, _about: Outbound) => {
-        if (!live.isOpen) return false;
+        if (!live.isOpen || this.refusesSends) return false;
         this.seen.push(text);
         this.world.soon(() => {
           if (live.isOpen) this.#onText(text);
@@ -143,11 +200,13 @@ export class ScriptedUpstream {
         return true;
       },
       handshaken: () => undefined,
-      forget: () => undefined,
+      forget: (id) => {
+        this.forgotten.push(id);
+      },
       close: () => {
         live.isOpen = false;
         if (this.#live === live) this.#live = undefined;
-        return Promise.resolve();
+        return new Promise((resolve) => this.world.timer(this.closeMs, resolve));
       },
       describe: () => ({ pid: 1 }),
     };
@@ -157,14 +216,19 @@ export class ScriptedUpstream {
     const message = parseMessage(text);
     if (message.kind !== "request") return;
     const id = String(message.id);
+    if (this.isFrozen) return;
+    if (message.method !== "tools/call" && this.keeps.has(message.method)) {
+      this.kept.set(id, message);
+      return;
+    }
     const result = (value: unknown) => {
       this.say(JSON.stringify({ jsonrpc: "2.0", id, result: value }));
     };
     switch (message.method) {
       case "initialize":
         result({
-          protocolVersion: message.params?.["protocolVersion"],
-          capabilities: { tools: {}, logging: {} },
+          protocolVersion: this.protocolVersion ?? message.params?.["protocolVersion"],
+          capabilities: this.capabilities,
           serverInfo: { name: "scripted", version: "1" },
         });
         return;
@@ -185,7 +249,9 @@ export class ScriptedUpstream {
   }
 }
 
-const reply = (id: string, text: string) =>
+const aborted = failure("reset", "the dial was given up");
+
+export const reply = (id: string, text: string): string =>
   JSON.stringify({ jsonrpc: "2.0", id, result: { content: [{ type: "text", text }] } });
 
 /** What a client was told in answer to a call of a tool. */
@@ -198,15 +264,20 @@ export interface Told {
 /** A client on the stage's listener. */
 export class ScriptedClient {
   readonly got: JsonObject[] = [];
+  /** The same as text. */
+  readonly texts: string[] = [];
   readonly #handler: ClientHandler;
   #ids = 0;
 
-  constructor(accept: Parameters<Listener["start"]>[0]) {
+  constructor(accept: Parameters<Listener["start"]>[0], canResume = false, isDead = () => false) {
     this.#handler = accept({
       id: "link",
-      canResume: false,
+      canResume,
       send: (text) => {
+        if (isDead()) return false;
+        this.texts.push(text);
         this.got.push(JSON.parse(text) as JsonObject);
+        return true;
       },
       bufferedBytes: () => 0,
     });
@@ -215,6 +286,10 @@ export class ScriptedClient {
   say(text: string): void {
     const inbound = parseMessage(text);
     this.#handler.receive(inbound);
+  }
+
+  sayOversize(bytes: number, idText: string | undefined): void {
+    this.#handler.receive({ kind: "oversize", bytes, idText });
   }
 
   request(method: string, params: unknown = {}): number {
@@ -271,9 +346,9 @@ export class ScriptedClient {
 export interface StageOptions {
   readonly settings?: Partial<Settings>;
   readonly seed?: number;
-  /** From an earlier stage: the catalogue, and the journal that a dead proxy left. */
+  /** From an earlier stage: the catalogue, and what the journal of a dead proxy holds. */
   readonly catalogue?: Catalogue;
-  readonly journal?: Journal;
+  readonly image?: MemorySeed;
   readonly world?: VirtualWorld;
   readonly upstream?: ScriptedUpstream;
   readonly credentials?: string;
@@ -283,8 +358,11 @@ export interface StageOptions {
 export class Stage {
   readonly world: VirtualWorld;
   readonly upstream: ScriptedUpstream;
-  readonly journal: Journal;
+  readonly journal: StagedJournal;
   readonly proxy: Proxy;
+  readonly bounds: Bounds;
+  readonly #own: MortalWorld;
+  readonly #options: StageOptions;
   readonly fatal: unknown[] = [];
   readonly log: string[] = [];
   readonly empty: string[] = [];
@@ -295,12 +373,15 @@ export class Stage {
   constructor(options: StageOptions = {}) {
     this.world = options.world ?? new VirtualWorld({ seed: options.seed ?? 1 });
     this.upstream = options.upstream ?? new ScriptedUpstream(this.world);
-    this.journal = options.journal ?? openMemoryJournal(this.world);
+    this.#options = options;
+    this.#own = new MortalWorld(this.world);
+    this.journal = new StagedJournal(this.#own, options.image);
     this.catalogue = options.catalogue ?? EMPTY_CATALOGUE;
     const settings: Settings = { ...SETTINGS, ...options.settings };
+    this.bounds = new Bounds(settings.limits);
     this.proxy = new Proxy(
       {
-        world: this.world,
+        world: this.#own,
         log: (level, message, fields) => {
           this.log.push(`${level} ${message} ${JSON.stringify(fields ?? {})}`);
         },
@@ -315,7 +396,7 @@ export class Stage {
         },
         journal: () => this.#ready.promise,
         newConnector: () => this.upstream.connector(),
-        bounds: new Bounds(settings.limits),
+        bounds: this.bounds,
         tally: new Tally(),
         fatal: (error) => {
           this.fatal.push(error);
@@ -331,14 +412,20 @@ export class Stage {
     });
   }
 
+  /** Timers of this proxy that have neither fired nor been cancelled. */
+  get pendingTimers(): number {
+    return this.#own.pendingTimers;
+  }
+
   /** Recovers the journal and what it holds. */
-  async start(): Promise<this> {
+  async start(leftover: Partial<Leftover> = {}): Promise<this> {
     const recovery = await this.journal.recover(this.world.now());
     const own: Leftover = {
       journal: this.journal,
       recovery,
       isAbandoned: false,
       isCaretaken: false,
+      ...leftover,
     };
     await this.proxy.recover(this.journal, [own]);
     this.#ready.resolve(this.journal);
@@ -346,9 +433,30 @@ export class Stage {
     return this;
   }
 
-  client(): ScriptedClient {
+  client(canResume = false): ScriptedClient {
     if (this.#accept === undefined) throw new Error("not started");
-    return new ScriptedClient(this.#accept);
+    return new ScriptedClient(this.#accept, canResume, () => this.#own.isDead);
+  }
+
+  /** SIGKILL: the proxy and its server's process are gone, without a word to anybody. */
+  die(): void {
+    this.#own.die();
+    this.journal.die();
+    this.upstream.cut();
+  }
+
+  /** The proxy that is started after this one died, on what is on disk. */
+  async next(options: StageOptions = {}, image?: MemorySeed): Promise<Stage> {
+    this.die();
+    const { world, upstream, catalogue } = this;
+    return new Stage({
+      ...this.#options,
+      world,
+      upstream,
+      catalogue,
+      image: image ?? (await this.journal.image()),
+      ...options,
+    });
   }
 
   /** A client that has finished its handshake over a serving upstream. */
@@ -363,6 +471,14 @@ export class Stage {
 
   async rows(): Promise<readonly CallRow[]> {
     return this.journal.list({});
+  }
+
+  /** The row of the call with this nonce; there must be one. */
+  async row(nonce: unknown): Promise<CallRow> {
+    const rows = await this.rows();
+    const row = rows.find((r) => r.request.includes(`"nonce":${JSON.stringify(nonce)}`));
+    if (row === undefined) throw new Error(`no row of ${String(nonce)}`);
+    return row;
   }
 }
 

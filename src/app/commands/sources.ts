@@ -5,6 +5,7 @@
 import { RefusedError } from "../../base/errors.ts";
 import type { World } from "../../base/world.ts";
 import type { CallRow } from "../../core/call.ts";
+import { repeatedCall } from "../../core/new-call.ts";
 import { isTerminal } from "../../core/call.ts";
 import type { CallFilter, Control, Journal } from "../../ports.ts";
 import { findProxies } from "../control-client.ts";
@@ -46,7 +47,8 @@ export function journalControl(path: string, reader: JournalReader, world: World
     show: (id) => reader.find(path, id),
     retry: (id) =>
       change(async (journal) => {
-        const copy = repeatOf(await find(journal, id), world);
+        const row = await find(journal, id);
+        const copy = repeatedCall(row, world.newId("c"), world.now(), RETRY_TTL_MS);
         await journal.admit(copy);
         return copy.id;
       }),
@@ -71,38 +73,6 @@ export function journalControl(path: string, reader: JournalReader, world: World
         await journal.apply({ kind: "annotate", id, note, at: world.now() }, true);
         return find(journal, id);
       }),
-  };
-}
-
-/** A new call with the same request. A person ordered it, so it may run late (promise P5a). */
-export function repeatOf(row: CallRow, world: World): CallRow {
-  if (!isTerminal(row.state)) {
-    throw new RefusedError(`call ${row.id} is ${row.state}; only one that ended can be repeated`);
-  }
-  if (row.request === "") {
-    throw new RefusedError(`the request of call ${row.id} is not kept any more`);
-  }
-  const now = world.now();
-  return {
-    ...row,
-    id: world.newId("c"),
-    seq: 0,
-    acceptedAt: now,
-    acknowledgedAt: now,
-    deadlineAt: now + RETRY_TTL_MS,
-    state: "queued",
-    reason: undefined,
-    executed: "pending",
-    attempt: 0,
-    isDoubted: false,
-    upstreamId: undefined,
-    sentAt: undefined,
-    settledAt: undefined,
-    deliveredAt: undefined,
-    reply: undefined,
-    cause: undefined,
-    note: undefined,
-    redriveOf: row.id,
   };
 }
 

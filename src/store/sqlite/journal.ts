@@ -85,8 +85,8 @@ export class SqliteJournal implements Journal {
   }
 
   async recover(now: number): Promise<Recovery> {
-    const { report, live, undelivered } = (await this.#post(["recover", now])) as RecoveredRows;
-    return { report, live: live.map(readRow), undelivered: undelivered.map(readRow) };
+    const { report, live, remembered } = (await this.#post(["recover", now])) as RecoveredRows;
+    return { report, live: live.map(readRow), remembered: remembered.map(readRow) };
   }
 
   async admit(row: CallRow): Promise<number> {

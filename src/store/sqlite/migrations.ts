@@ -75,4 +75,8 @@ export const MIGRATIONS: readonly string[] = [
   ) strict;
   insert into head values (1, lower(hex(randomblob(16))), 0, 0);
   `,
+  `
+  -- Outcomes that a repetition is warned of after a start, also where its caller was told of them.
+  create index call_unknown on call (settled_at) where executed = 'unknown';
+  `,
 ];

@@ -58,7 +58,7 @@ export interface Pruned {
 export interface RecoveredRows {
   readonly report: RecoveryReport;
   readonly live: readonly RowValues[];
-  readonly undelivered: readonly RowValues[];
+  readonly remembered: readonly RowValues[];
 }
 
 export interface BatchReply {

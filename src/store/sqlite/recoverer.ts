@@ -12,8 +12,8 @@ import { isTerminal } from "../../core/call.ts";
 import type { CallRow } from "../../core/call.ts";
 import type { RecoveryReport } from "../../core/status.ts";
 import type { HighWater } from "../marks.ts";
-import { recoverRow, UNDELIVERED_MS } from "../recovery.ts";
-import { decodeRow, encodeRow } from "../rows.ts";
+import { recoverRow, REMEMBERED_MS } from "../recovery.ts";
+import { SEQ_AT, decodeRow, encodeRow } from "../rows.ts";
 import type { RowValues } from "../rows.ts";
 import type { RecoveredRows } from "./protocol.ts";
 import type { SideStatements } from "./side-statements.ts";
@@ -76,10 +76,7 @@ export class Recoverer {
       const { state } = recovered?.row ?? row;
       if (!isTerminal(state) && state !== "tasked") live.push(encodeRow(recovered?.row ?? row));
     }
-    const undelivered = this.#calls.read(
-      `delivered_at is null and fingerprint is not null and settled_at >= ? order by seq`,
-      now - UNDELIVERED_MS,
-    );
+    const remembered = this.#readRemembered(now - REMEMBERED_MS);
     const quarantined = this.#side.countQuarantined();
     if (quarantined > 0) found["quarantined"] = quarantined;
     const report: RecoveryReport = {
@@ -90,7 +87,17 @@ export class Recoverer {
       ...(this.#suspicion === undefined ? {} : { wentBackwards: this.#suspicion }),
     };
     this.#liftSuspicion(open);
-    return { report, live, undelivered };
+    return { report, live, remembered };
+  }
+
+  /** See `isRemembered`; each half by its own index. */
+  #readRemembered(since: number): RowValues[] {
+    const isRecent = "fingerprint is not null and settled_at >= ?";
+    const ofDelivered = "delivered_at is not null and state <> 'failed' and note is null";
+    return [
+      ...this.#calls.read(`delivered_at is null and ${isRecent}`, since),
+      ...this.#calls.read(`executed = 'unknown' and ${ofDelivered} and ${isRecent}`, since),
+    ].sort((a, b) => Number(a[SEQ_AT]) - Number(b[SEQ_AT]));
   }
 
   /** The report stays for this process; the fact goes once it warns of nothing that is live. */

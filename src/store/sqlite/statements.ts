@@ -8,7 +8,7 @@
  */
 import type { Database, Statement } from "better-sqlite3";
 import { Bug, assert } from "../../base/assert.ts";
-import { apply } from "../../core/call.ts";
+import { apply, isRepeatable } from "../../core/call.ts";
 import type { CallChange, CallRow } from "../../core/call.ts";
 import {
   CHANGING_COLUMNS,
@@ -88,7 +88,7 @@ export class CallStatements {
   readonly #insert: Statement;
   readonly #readMeta: Statement;
   readonly #drop: Statement;
-  readonly #updates = new Map<CallChange["kind"], Update>();
+  readonly #updates = new Map<CallChange["kind"] | "drop", Update>();
   readonly #quarantine: Statement;
   readonly #onQuarantine: (row: QuarantinedRow) => void;
 
@@ -155,13 +155,16 @@ export class CallStatements {
       row = { ...next, reply: undefined };
       replySum = textSum(change.reply);
       replies.push(replySum, change.reply);
-    } else if (change.kind === "deliver" && this.#dropsDelivered) {
+    }
+    const isDropping =
+      change.kind === "deliver" && this.#dropsDelivered && !isRepeatable(next.state);
+    if (isDropping) {
       requestSum = 0;
       replySum = 0;
     }
     const changing = changingValues(row);
     const sum = rowSum(changing, lifelong, requestSum, replySum);
-    const { at, statement } = this.#updateFor(change.kind);
+    const { at, statement } = this.#updateFor(change.kind, isDropping);
     const bound = at.map((column) => changing[column]);
     const { changes } = statement.run(...bound, sum, ...replies, known.row.seq, known.sum);
     assert(changes === 1, `call ${change.id} is not what it was when it was judged`);
@@ -170,17 +173,18 @@ export class CallStatements {
   }
 
   /** Guarded by the old checksum, which covers all columns: nothing but the judged row is changed. */
-  #updateFor(kind: CallChange["kind"]): Update {
-    const known = this.#updates.get(kind);
+  #updateFor(kind: CallChange["kind"], isDropping: boolean): Update {
+    const name = isDropping ? "drop" : kind;
+    const known = this.#updates.get(name);
     if (known !== undefined) return known;
     const set = [...WRITTEN[kind], "sum"].map((name) => `${name} = ?`);
     if (kind === "settle") set.push("reply_sum = ?", "reply = ?");
-    if (kind === "deliver" && this.#dropsDelivered) set.push(NO_PAYLOADS);
+    if (isDropping) set.push(NO_PAYLOADS);
     const update = {
       at: WRITTEN[kind].map((name) => CHANGING_COLUMNS.indexOf(name)),
       statement: this.#db.prepare(`update call set ${set.join(", ")} where seq = ? and sum = ?`),
     };
-    this.#updates.set(kind, update);
+    this.#updates.set(name, update);
     return update;
   }
 

@@ -1,0 +1,69 @@
+/**
+ * Calls left by a dead process that this one must not run: they stay on disk for a person and end with
+ * their deadline.
+ *
+ * X4. `executed: "no"` is said of such a call only where its journal is sound; another process may have
+ *     gone on with the calls of an abandoned one, and one that went backwards forgot what it sent.
+ */
+import { type CallChange, type CallRow, mustSync } from "../core/call.ts";
+import type { Journal } from "../ports.ts";
+import type { EngineContext } from "./context.ts";
+
+interface HeldCall {
+  readonly journal: Journal;
+  readonly row: CallRow;
+  readonly isSound: boolean;
+  readonly stopTimer: () => void;
+}
+
+const NOBODY =
+  "left by a proxy with other credentials or an unsound journal, and nobody took it up";
+
+export class Held {
+  readonly #context: EngineContext;
+  readonly #onEnded: () => void;
+  readonly #calls = new Map<string, HeldCall>();
+
+  constructor(context: EngineContext, onEnded: () => void) {
+    this.#context = context;
+    this.#onEnded = onEnded;
+  }
+
+  get size(): number {
+    return this.#calls.size;
+  }
+
+  add(journal: Journal, row: CallRow, isSound: boolean): void {
+    const { world, fatal } = this.#context;
+    const stopTimer = world.timer(Math.max(0, row.deadlineAt - world.now()), () => {
+      this.#end(row.id, NOBODY, true).catch(fatal);
+    });
+    this.#calls.set(row.id, { journal, row, isSound, stopTimer });
+  }
+
+  /** A person withdraws it; false if it is not held, or somebody else's change came first. */
+  cancel(id: string, cause: string): Promise<boolean> {
+    return this.#end(id, cause, false);
+  }
+
+  stop(): void {
+    for (const { stopTimer } of this.#calls.values()) stopTimer();
+    this.#calls.clear();
+  }
+
+  async #end(id: string, cause: string, isTimeout: boolean): Promise<boolean> {
+    const call = this.#calls.get(id);
+    if (call === undefined) return false;
+    this.#calls.delete(id);
+    call.stopTimer();
+    const { journal, row, isSound } = call;
+    const at = this.#context.world.now();
+    const what: CallChange =
+      isTimeout && isSound
+        ? { kind: "expire", id, cause, at }
+        : { kind: "cancel", id, from: "queued", mayHaveRun: !isSound, cause, at };
+    const isMine = await journal.apply(what, mustSync(row, what));
+    this.#onEnded();
+    return isMine;
+  }
+}
