@@ -5,12 +5,13 @@
  * D3. While calls wait, new ones wait behind them; without a backlog nothing is limited or ordered.
  * D4. A call given up before its first byte is never sent.
  */
-import { type CallChange, isTerminal } from "../core/call.ts";
+import type { CallChange } from "../core/call.ts";
 import { type Failure, failure, FAILURES } from "../core/failure.ts";
 import type { Outcome } from "../core/verdict.ts";
-import { parseMessage, type ReplyMessage, withUpstreamId } from "../wire/message.ts";
+import { type ReplyMessage, withUpstreamId } from "../wire/message.ts";
 import type { Channel } from "./channel.ts";
 import type { EngineContext } from "./context.ts";
+import { Departures } from "./departures.ts";
 import type { Keeper } from "./keeper.ts";
 import { beginFirstAttempt, change, type LiveCall } from "./live-call.ts";
 import type { Queue } from "./queue.ts";
@@ -33,6 +34,7 @@ export class Dispatcher {
   readonly #context: EngineContext;
   readonly #hooks: DispatcherHooks;
   readonly #inFlight = new Map<string, LiveCall>();
+  readonly #departures = new Departures();
   #writing = 0;
 
   constructor(context: EngineContext, hooks: DispatcherHooks) {
@@ -75,7 +77,14 @@ export class Dispatcher {
   sendUnjournalled(call: LiveCall, channel: Channel): void {
     const upstreamId = channel.nextId();
     beginFirstAttempt(call, upstreamId, this.#context.world.now());
-    this.#send(call, channel, upstreamId);
+    if (this.#departures.isClear) {
+      this.#send(call, channel, upstreamId);
+      return;
+    }
+    call.phase = "committing";
+    this.#departures.leave(this.#departures.take(), () => {
+      this.#write(() => this.#afterIntent(call, channel, upstreamId));
+    });
   }
 
   /** The fast path of a journalled call: one commit straight to `sent`, then the bytes (T1'). */
@@ -83,10 +92,7 @@ export class Dispatcher {
     const upstreamId = channel.nextId();
     call.phase = "committing";
     beginFirstAttempt(call, upstreamId, this.#context.world.now());
-    this.#write(async () => {
-      if (await this.#hooks.scribe().admit(call))
-        await this.#afterIntent(call, channel, upstreamId);
-    });
+    this.#intend(call, channel, upstreamId, () => this.#hooks.scribe().admit(call));
   }
 
   /** Puts a new call into the queue and on disk (T1). */
@@ -115,19 +121,32 @@ export class Dispatcher {
     const at = this.#context.world.now();
     const attempt = call.row.attempt + 1;
     const what: CallChange = { kind: "dispatch", id: call.row.id, attempt, upstreamId, at };
-    this.#write(async () => {
-      if (!(await change(call, what))) await this.#refused(call);
-      else if (await this.#hasRequest(call)) await this.#afterIntent(call, channel, upstreamId);
+    this.#intend(call, channel, upstreamId, async () => {
+      if (await change(call, what)) return this.#hooks.scribe().hasRequest(call);
+      await this.#hooks.scribe().refused(call);
+      return false;
     });
   }
 
-  /** Somebody else's change came first: it has ended on disk, and whoever ended it may not know us. */
-  async #refused(call: LiveCall): Promise<void> {
-    this.#hooks.queue().leave(call, false);
-    const row = await call.journal.find(call.row.id);
-    if (row === undefined || !isTerminal(row.state) || call.phase === "ended") return;
-    call.row = row;
-    this.#hooks.scribe().end(call, undefined);
+  /** Writes the intent to send a call; if that is done, the call leaves in its place. */
+  #intend(
+    call: LiveCall,
+    channel: Channel,
+    upstreamId: string,
+    write: () => Promise<boolean>,
+  ): void {
+    const place = this.#departures.take();
+    this.#write(async () => {
+      const isWritten = await write();
+      this.#departures.leave(
+        place,
+        isWritten
+          ? () => {
+              this.#write(() => this.#afterIntent(call, channel, upstreamId));
+            }
+          : undefined,
+      );
+    });
   }
 
   /** Ends a waiting call that must not be sent any more. */
@@ -158,20 +177,6 @@ export class Dispatcher {
     if (request !== undefined && channel.send(withUpstreamId(request, upstreamId), about)) return;
     const gone = failure("reset", "the connection was gone before a byte left");
     this.onOutcome(upstreamId, { kind: "refused", failure: gone });
-  }
-
-  /** Reads a payload back that waited on disk. */
-  async #hasRequest(call: LiveCall): Promise<boolean> {
-    if (call.request !== undefined) return true;
-    const row = await call.journal.find(call.row.id);
-    const message = row === undefined ? undefined : parseMessage(row.request);
-    if (message?.kind === "request") {
-      call.request = message;
-      return true;
-    }
-    const lost = failure("protocol_error", "its request can't be read back from the journal");
-    await this.#hooks.scribe().conclude(call, { kind: "rejected", failure: lost }, undefined);
-    return false;
   }
 
   #write(work: () => Promise<void>): void {

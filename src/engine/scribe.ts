@@ -8,9 +8,10 @@
  */
 import { JournalError } from "../base/errors.ts";
 import { must, unreachable } from "../base/assert.ts";
-import type { CallChange, DeadReason } from "../core/call.ts";
+import { type CallChange, type DeadReason, isTerminal } from "../core/call.ts";
+import { failure } from "../core/failure.ts";
 import { judge, type Outcome, type Verdict } from "../core/verdict.ts";
-import type { ReplyMessage } from "../wire/message.ts";
+import { parseMessage, type ReplyMessage } from "../wire/message.ts";
 import type { EngineContext } from "./context.ts";
 import type { Keeper } from "./keeper.ts";
 import { change, changeInMemory, type LiveCall } from "./live-call.ts";
@@ -160,6 +161,29 @@ export class Scribe {
     queue.add(call, isMain ? "main" : "late");
     this.#hooks.keeper().watch(call);
     if (await isMine) queue.pump();
+  }
+
+  /** Somebody else's change came first: it has ended on disk, and whoever ended it may not know us. */
+  async refused(call: LiveCall): Promise<void> {
+    this.#hooks.queue().leave(call, false);
+    const row = await call.journal.find(call.row.id);
+    if (row === undefined || !isTerminal(row.state) || call.phase === "ended") return;
+    call.row = row;
+    this.end(call, undefined);
+  }
+
+  /** Reads a payload back that waited on disk. */
+  async hasRequest(call: LiveCall): Promise<boolean> {
+    if (call.request !== undefined) return true;
+    const row = await call.journal.find(call.row.id);
+    const message = row === undefined ? undefined : parseMessage(row.request);
+    if (message?.kind === "request") {
+      call.request = message;
+      return true;
+    }
+    const lost = failure("protocol_error", "its request can't be read back from the journal");
+    await this.conclude(call, { kind: "rejected", failure: lost }, undefined);
+    return false;
   }
 
   /** The row is terminal: everything that this process held for the call is let go. */

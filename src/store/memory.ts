@@ -63,7 +63,7 @@ class MemoryJournal implements Journal {
     let putInDoubt = 0;
     for (const row of this.#rows.values()) {
       found[row.state] = (found[row.state] ?? 0) + 1;
-      const recovered = recoverRow(row, now);
+      const recovered = recoverRow(row, now, true);
       if (recovered === undefined) continue;
       this.#rows.set(row.id, recovered.row);
       if (recovered.row.state === "in_doubt") putInDoubt++;

@@ -11,20 +11,21 @@ export interface RecoveredRow {
   readonly row: CallRow;
 }
 
-/** What a start does to this row; undefined where it stays as it is. */
-export function recoverRow(row: CallRow, now: number): RecoveredRow | undefined {
-  const change = recoveryChange(row, now);
+/** What a start does to this row; undefined where it stays as it is. `isSound`: nothing is missing. */
+export function recoverRow(row: CallRow, now: number, isSound: boolean): RecoveredRow | undefined {
+  const change = recoveryChange(row, now, isSound);
   if (change === undefined) return undefined;
   return { change, row: must(apply(row, change), `recovery of ${row.id} from ${row.state}`) };
 }
 
-function recoveryChange(row: CallRow, now: number): CallChange | undefined {
+function recoveryChange(row: CallRow, now: number, isSound: boolean): CallChange | undefined {
   const { id, attempt } = row;
   if (row.state === "sent") {
     const cause = "the proxy ended while the call was in flight";
     return { kind: "doubt", id, attempt, cause, at: now };
   }
-  if (row.state === "queued" && row.deadlineAt <= now) {
+  // In a journal that went backwards a queued row may have run since: it is not said that it did not.
+  if (row.state === "queued" && row.deadlineAt <= now && isSound) {
     return {
       kind: "expire",
       id,

@@ -62,3 +62,29 @@ describe("a server of which nothing is known", () => {
     expect(client.told(id)?.text).toBe("read a");
   });
 });
+
+describe("calls that a client sends without waiting", () => {
+  it("reach the server in their order, also a read behind a write that is still being committed", async () => {
+    const stage = await new Stage().start();
+    const client = await stage.connected();
+    client.call("write", 1);
+    client.call("read", 2);
+    client.call("read", 3);
+    client.call("write", 4);
+    client.call("read", 5);
+    await stage.world.advance(10);
+    expect(stage.upstream.ledger.map((entry) => entry.nonce)).toEqual([1, 2, 3, 4, 5]);
+    expect(stage.fatal).toEqual([]);
+  });
+
+  it("does NOT send a read that was cancelled while it stood behind a write", async () => {
+    const stage = await new Stage().start();
+    const client = await stage.connected();
+    client.call("write", 1);
+    const id = client.call("read", 2);
+    client.cancel(id);
+    await stage.world.advance(10);
+    expect(stage.upstream.ledger.map((entry) => entry.nonce)).toEqual([1]);
+    expect(client.answerTo(id)).toBeUndefined();
+  });
+});

@@ -66,7 +66,7 @@ export class Recoverer {
     let expired = 0;
     let putInDoubt = 0;
     for (const row of open) {
-      const recovered = recoverRow(row, now);
+      const recovered = recoverRow(row, now, this.#suspicion === undefined);
       if (recovered !== undefined) {
         if (!this.#calls.change(recovered.change))
           throw new Bug(`call ${row.id} was not recovered`);
