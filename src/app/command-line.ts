@@ -4,7 +4,7 @@
  *
  * C1. In the wrap form nothing of ours is ever written to stdout.
  */
-import { ConfigError, RefusedError } from "../base/errors.ts";
+import { ConfigError, JournalError, RefusedError } from "../base/errors.ts";
 import { readArguments } from "./args.ts";
 import type { Arguments } from "./args.ts";
 import { EXIT } from "./commands/screen.ts";
@@ -25,7 +25,8 @@ export async function runCommandLine(argv: readonly string[], outside: Outside):
       outside.error(`holdfast: ${error.message}\n`);
       return EXIT.usage;
     }
-    if (error instanceof RefusedError) {
+    // The text says what to do: the native module, a file that can't be read.
+    if (error instanceof RefusedError || error instanceof JournalError) {
       outside.error(`holdfast: ${error.message}\n`);
       return EXIT.degraded;
     }

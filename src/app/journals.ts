@@ -1,9 +1,10 @@
 /** Journals on disk for the commands: the store's reader, with owners told alive from dead. */
-import { RefusedError } from "../base/errors.ts";
+import { errorText, JournalError, RefusedError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import type { Log } from "../ports.ts";
 import type { ReadJournal } from "../store/reader.ts";
 import { openForCommand, readCall, readCalls, readJournals } from "../store/reader.ts";
+import { troubleOf } from "../store/sqlite/connection.ts";
 import { isObject } from "../wire/message.ts";
 import type { JournalReader, JournalSummary } from "./commands/journal-reader.ts";
 import { connectControl, NobodyThere } from "./control-client.ts";
@@ -56,12 +57,27 @@ async function summary(journal: ReadJournal, world: World): Promise<JournalSumma
   };
 }
 
+/** An error of SQLite (damaged, no permission, not a database any more) in words for a person. */
+async function readable<T>(path: string, reading: Promise<T>): Promise<T> {
+  try {
+    return await reading;
+  } catch (error) {
+    if (troubleOf(error) === undefined || error instanceof JournalError) throw error;
+    throw new JournalError(
+      "io",
+      `the journal ${path} can't be read: ${errorText(error)}. Look at its permissions and its ` +
+        "disk; if it stays so, move the file away.",
+      error,
+    );
+  }
+}
+
 export function journalReader(stateFolder: string, world: World, log: Log): JournalReader {
   return {
     list: async () =>
       Promise.all((await readJournals(stateFolder)).map((journal) => summary(journal, world))),
-    calls: (path, filter) => readCalls(path, filter),
-    find: (path, id) => readCall(path, id),
+    calls: (path, filter) => readable(path, readCalls(path, filter)),
+    find: (path, id) => readable(path, readCall(path, id)),
     open: async (path) => {
       const journal = (await readJournals(stateFolder)).find((one) => one.path === path);
       if (journal === undefined) throw new RefusedError(`${path} is not there any more`);

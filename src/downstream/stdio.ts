@@ -172,6 +172,9 @@ class StdioLink implements ClientLink {
   }
 }
 
+/** A client's answer to a request of the server, whose id is not the client's own. */
+const REPLY_HEAD = /^\{(?:"jsonrpc":"2\.0",)?(?:"id":(?:"[^"\\]*"|-?\d+),)?"(?:result|error)":/;
+
 function inboundOf(frame: Frame): Inbound {
   switch (frame.kind) {
     case "text":
@@ -183,7 +186,12 @@ function inboundOf(frame: Frame): Inbound {
         idText: idOfOversize(frame.head, frame.tail),
       };
     case "invalid_utf8":
-      return { kind: "malformed", code: -32700, reason: "invalid UTF-8", idText: undefined };
+      return {
+        kind: "malformed",
+        code: -32700,
+        reason: "invalid UTF-8",
+        idText: REPLY_HEAD.test(frame.head) ? undefined : idOfOversize(frame.head, frame.tail),
+      };
     default:
       return unreachable(frame);
   }

@@ -1,7 +1,7 @@
 /**
  * Reads a child's stdout: messages, the fate of answers that could not be read, and noise.
  *
- * O1. An answer that cannot be taken (too large, no valid reply) settles its request where its id is
+ * O1. An answer that cannot be taken (too large, invalid UTF-8, no valid reply) settles its request where its id is
  *     certain; nobody waits for it any longer.
  * O2. Whatever else is no message is noise: reported, counted, never fatal.
  */
@@ -67,7 +67,7 @@ export class StdoutReader {
   #frame(frame: Frame): void {
     if (frame.kind === "text") this.#text(frame.text, true);
     else if (frame.kind === "oversize") this.#oversize(frame.bytes, frame.head, frame.tail);
-    else this.#gate.noise(() => `a line of ${String(frame.bytes)} bytes of invalid UTF-8`);
+    else this.#invalid(frame.bytes, frame.head, frame.tail);
   }
 
   #text(text: string, mayBatch: boolean): void {
@@ -96,12 +96,21 @@ export class StdoutReader {
   #oversize(bytes: number, head: string, tail: string): void {
     const limit = `the limit is ${String(this.#frameMaxBytes)}`;
     this.#gate.noise(() => `a line of ${String(bytes)} bytes; ${limit}: ${this.#preview(head)}`);
-    const idText = REQUEST_HEAD.test(head) ? undefined : idOfOversize(head, tail);
-    if (idText === undefined) return;
-    this.#unreadable(
-      idText,
+    this.#unreadableAt(
+      head,
+      tail,
       failure("oversize", `answered with ${String(bytes)} bytes; ${limit} bytes`),
     );
+  }
+
+  #invalid(bytes: number, head: string, tail: string): void {
+    this.#gate.noise(() => `a line of ${String(bytes)} bytes of invalid UTF-8`);
+    this.#unreadableAt(head, tail, failure("protocol_error", "answered with invalid UTF-8"));
+  }
+
+  #unreadableAt(head: string, tail: string, why: Failure): void {
+    const idText = REQUEST_HEAD.test(head) ? undefined : idOfOversize(head, tail);
+    if (idText !== undefined) this.#unreadable(idText, why);
   }
 
   #unreadable(idText: string, why: Failure): void {

@@ -3,13 +3,18 @@
  *
  * F1. A frame over its limit is reported once, with its head and tail, and skipped; the stream goes on.
  * F2. Memory held is at most the limit plus one chunk, whatever the peer sends.
- * F3. Invalid UTF-8 is reported, never replaced silently: a call must not run with other arguments.
+ * F3. Invalid UTF-8 is reported with its edges, never replaced silently: a call must not run with other arguments.
  */
 
-export type Frame =
-  | { readonly kind: "text"; readonly text: string }
-  | Oversize
-  | { readonly kind: "invalid_utf8"; readonly bytes: number };
+export type Frame = { readonly kind: "text"; readonly text: string } | Oversize | InvalidUtf8;
+
+/** `head` and `tail` as those of `Oversize`. */
+export interface InvalidUtf8 {
+  readonly kind: "invalid_utf8";
+  readonly bytes: number;
+  readonly head: string;
+  readonly tail: string;
+}
 
 /** `head` and `tail` are the first and last bytes (≤ 256 each), read as Latin-1. */
 export interface Oversize {
@@ -32,7 +37,9 @@ function decode(bytes: Uint8Array): Frame {
   try {
     return { kind: "text", text: decoder.decode(bytes) };
   } catch {
-    return { kind: "invalid_utf8", bytes: bytes.length };
+    const head = latin1(bytes.subarray(0, EDGE_BYTES));
+    const tail = latin1(bytes.subarray(Math.max(0, bytes.length - EDGE_BYTES)));
+    return { kind: "invalid_utf8", bytes: bytes.length, head, tail };
   }
 }
 
@@ -164,7 +171,7 @@ function lastBytes(parts: readonly Uint8Array[]): Uint8Array {
 }
 
 /**
- * The id of a message too large to be read, where one of the layouts that SDKs write shows it for
+ * The id of a message too large, or too broken, to be read, where one of the layouts that SDKs write shows it for
  * certain (`{"jsonrpc":"2.0","id":…` or `…"jsonrpc":"2.0","id":…}`). Undefined otherwise: a guess
  * could answer somebody else's request.
  */

@@ -1,15 +1,47 @@
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { JournalError } from "../../src/base/errors.ts";
 import { runCommandLine } from "../../src/app/command-line.ts";
+import { journalReader } from "../../src/app/journals.ts";
+import { realWorld } from "../../src/base/world.ts";
 import { packageVersion } from "../../src/app/version.ts";
-import { testFolder, testOutside } from "./support/outside.ts";
+import { NO_JOURNALS, testFolder, testOutside } from "./support/outside.ts";
 
 async function run(argv: string[], env: NodeJS.ProcessEnv = {}, folder = testFolder()) {
   const outside = testOutside(folder, env);
   const code = await runCommandLine(argv, outside);
   return { code, out: outside.stdout(), error: outside.stderr(), plans: outside.plans, folder };
 }
+
+describe("journals that can't be read", () => {
+  test.each([["status"], ["calls list"], ["calls show c_1"]])(
+    "make `%s` say why in words, without a stack, with exit code 1",
+    async (words) => {
+      const lost = new JournalError("io", "the native module can't be loaded; reinstall");
+      const outside = testOutside(
+        testFolder(),
+        {},
+        {
+          journals: () => Promise.resolve({ ...NO_JOURNALS, list: () => Promise.reject(lost) }),
+        },
+      );
+      expect(await runCommandLine(words.split(" "), outside)).toBe(1);
+      expect(outside.stderr()).toBe("holdfast: the native module can't be loaded; reinstall\n");
+    },
+  );
+
+  test("are named with what to do where SQLite finds them damaged", async () => {
+    const folder = testFolder();
+    const path = join(folder, "1.db");
+    writeFileSync(path, "no database ".repeat(1000));
+    const reader = journalReader(folder, realWorld(), () => undefined);
+    await expect(reader.calls(path, {})).rejects.toMatchObject({
+      name: "JournalError",
+      message: expect.stringMatching(/1\.db can't be read: .*move the file away/s),
+    });
+  });
+});
 
 describe("the wrap form", () => {
   test("passes everything after -- unchanged, also --help, and writes nothing to stdout", async () => {

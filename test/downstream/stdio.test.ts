@@ -89,6 +89,26 @@ describe("the client's messages", () => {
     expect(face.causes).toEqual(["the client closed our stdin"]);
   });
 
+  it("in invalid UTF-8 are refused under their id, and an answer under none", async () => {
+    const hex = (line: string) =>
+      Buffer.from(`${line}\n`.replaceAll("?", "\u00ff"), "latin1").toString("hex");
+    const client = startClient(
+      `raw=${hex('{"jsonrpc":"2.0","id":7,"method":"tools/call","params":"?"}')}`,
+      `raw=${hex('{"method":"tools/call","params":"?","jsonrpc":"2.0","id":"a"}')}`,
+      `raw=${hex('{"jsonrpc":"2.0","id":7,"result":"?"}')}`,
+      `raw=${hex('{"result":"?","jsonrpc":"2.0","id":7}')}`,
+    );
+    const face = listen(client.stdout, client.stdin);
+    await until("the client left", () => face.causes.length === 1);
+    const invalid = { kind: "malformed", code: -32700, reason: "invalid UTF-8" };
+    expect(face.received).toEqual([
+      { ...invalid, idText: "7" },
+      { ...invalid, idText: '"a"' },
+      { ...invalid, idText: undefined },
+      { ...invalid, idText: undefined },
+    ]);
+  });
+
   it("are whole also when they come byte by byte or as text", async () => {
     const input = new PassThrough();
     const face = listen(input, new PassThrough());

@@ -306,6 +306,23 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
     });
   });
 
+  describe(`${name}: what is remembered`, () => {
+    it("comes in the order of admission, whether its caller was told or not", async () => {
+      const journal = await fresh();
+      const lost = (id: string): CallChange[] => [
+        ...ROADS.in_doubt(id),
+        { kind: "bury", id, reason: "outcome_unknown", cause: "lost", at: NOW + 3 },
+      ];
+      const rows = [];
+      for (const road of [lost, ROADS.done, lost, ROADS.done])
+        rows.push(await bring(journal, road));
+      for (const row of [rows[0], rows[2]])
+        await journal.apply({ kind: "deliver", id: row?.id ?? "", at }, false);
+      const { remembered } = await journal.recover(NOW + 1000);
+      expect(remembered.map(({ seq }) => seq)).toEqual([1, 2, 3, 4]);
+    });
+  });
+
   describe(`${name}: doubts`, () => {
     it("are offered after a start also where their caller was told, until a person settles them", async () => {
       const journal = await fresh();

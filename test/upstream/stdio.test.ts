@@ -95,6 +95,33 @@ describe("what is no message", () => {
     expect(upstream.downs).toEqual([]);
   });
 
+  /** The line as hex, with a byte that no UTF-8 text has in place of each `?`. */
+  const brokenHex = (line: string) =>
+    Buffer.from(`${line}\n`.replaceAll("?", "\u00ff"), "latin1").toString("hex");
+
+  it.each([
+    ["at its head", '{"jsonrpc":"2.0","id":"1-9","result":{"text":"?"}}'],
+    ["at its tail", '{"result":{"text":"?"},"jsonrpc":"2.0","id":"1-9"}'],
+  ])("settles its request where an answer in invalid UTF-8 has its id %s", async (_, line) => {
+    const upstream = await dial([`raw=${brokenHex(line)}`]);
+    await upstream.act();
+    expect(upstream.outcomes).toMatchObject([
+      { id: "1-9", outcome: { kind: "unreadable", failure: { kind: "protocol_error" } } },
+    ]);
+    expect(upstream.outcomes[0]?.outcome.failure.message).toBe("answered with invalid UTF-8");
+  });
+
+  it.each([
+    ["that is a request", '{"jsonrpc":"2.0","id":"1-9","method":"?"}'],
+    ["with a number as its id", '{"jsonrpc":"2.0","id":9,"result":"?"}'],
+    ["with a broken id", '{"jsonrpc":"2.0","id":"1-?","result":1}'],
+  ])("settles nothing with invalid UTF-8 %s", async (_, line) => {
+    const upstream = await dial([`raw=${brokenHex(line)}`]);
+    await upstream.act();
+    expect(upstream.outcomes).toEqual([]);
+    expect(upstream.noises).toHaveLength(1);
+  });
+
   it("is counted when it comes as a flood, not repeated", async () => {
     const upstream = await dial(["floodNoise=20000"]);
     await upstream.act();

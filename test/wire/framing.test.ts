@@ -80,7 +80,18 @@ describe("lines", () => {
     );
   });
 
+  it("with invalid UTF-8 show their edges, no more than of a line over the limit (F3)", () => {
+    const line = `{"jsonrpc":"2.0","id":"1-7","result":"${"x".repeat(600)}`;
+    const chunk = Uint8Array.from([...bytes(line), 0xff, ...bytes("}\n")]);
+    const [frame] = new LineFramer(10_000).push(chunk);
+    if (frame?.kind !== "invalid_utf8") throw new Error(`a frame ${frame?.kind}`);
+    expect([frame.head.length, frame.tail.length]).toEqual([256, 256]);
+    expect(frame.tail.endsWith("x\u00ff}")).toBe(true);
+    expect(idOfOversize(frame.head, frame.tail)).toBe('"1-7"');
+  });
+
   it("with invalid UTF-8 are reported and NOT repaired, and the next line is whole (F3)", () => {
+    const latin1 = (bad: number[]) => `"${String.fromCharCode(...bad)}"`;
     for (const bad of [
       [0xff],
       [0xc3],
@@ -90,7 +101,7 @@ describe("lines", () => {
     ]) {
       const chunk = Uint8Array.from([0x22, ...bad, 0x22, 10, 0x31, 10]);
       expect(new LineFramer(100).push(chunk)).toEqual([
-        { kind: "invalid_utf8", bytes: bad.length + 2 },
+        { kind: "invalid_utf8", bytes: bad.length + 2, head: latin1(bad), tail: latin1(bad) },
         text("1"),
       ]);
     }
@@ -281,7 +292,10 @@ describe("server-sent events", () => {
 
   it("with invalid UTF-8 are reported and NOT repaired, and the next event is whole (F3)", () => {
     const bad = Uint8Array.from([...bytes("data: "), 0xff, 10, ...bytes("data: y\n\ndata: z\n\n")]);
-    expect(new SseFramer(100).push(bad)).toEqual([{ kind: "invalid_utf8", bytes: 7 }, event("z")]);
+    expect(new SseFramer(100).push(bad)).toMatchObject([
+      { kind: "invalid_utf8", bytes: 7 },
+      event("z"),
+    ]);
   });
 
   it("do NOT end with a comment that is larger than any message", () => {

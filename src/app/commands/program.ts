@@ -90,9 +90,9 @@ const LIMIT_MAX = 100_000;
 
 function addCalls(program: Command, outside: Outside, exit: Exit): void {
   const calls = program.command("calls").description("Lists and steers calls.");
-  const verb = (usage: string, text: string, isDefault = false) =>
+  const verb = (usage: string, text: string) =>
     addOptions(
-      calls.command(usage, { isDefault }).description(text).option("--json", "one JSON object"),
+      calls.command(usage).description(text).option("--json", "one JSON object"),
       FOLDER_OPTIONS,
     );
   const steer = async (command: Command, request: CallsRequest, flags: CallsFlags) => {
@@ -100,7 +100,7 @@ function addCalls(program: Command, outside: Outside, exit: Exit): void {
     const { folders } = placesOf(flagsOf(command, FOLDER_OPTIONS), outside);
     exit.code = await steerCalls(request, flags.json === true, folders, outside);
   };
-  const list = verb("list", "Newest first.", true)
+  const list = verb("list", "Newest first.")
     .option("--state <states>", "only these, for example queued,dead")
     .option("--limit <count>", "at most so many", "50");
   list.action(async (flags: CallsFlags) => {
@@ -190,7 +190,7 @@ export async function runProgram(
   outside: Outside,
 ): Promise<number> {
   const dashes = argv.indexOf("--");
-  const own = dashes === -1 ? argv : argv.slice(0, dashes);
+  const own = withVerb(dashes === -1 ? argv : argv.slice(0, dashes));
   const wrapped = dashes === -1 ? undefined : argv.slice(dashes + 1);
   const exit: Exit = { code: EXIT.ok };
   const program = new Command("holdfast")
@@ -210,11 +210,19 @@ export async function runProgram(
     throw new ConfigError(`nothing can follow -- in "holdfast ${own[0] ?? ""}"`);
   }
   try {
-    await program.parseAsync([...own], { from: "user" });
+    await program.parseAsync(own, { from: "user" });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return EXIT.ok;
     throw new ConfigError(error.message.replace(/^error: /, ""));
   }
   return exit.code;
+}
+
+/** `holdfast calls` alone lists; commander's own default verb would hide a misspelt one. */
+function withVerb(argv: readonly string[]): string[] {
+  const [command, next] = argv;
+  const isAlone =
+    next === undefined || (next.startsWith("-") && next !== "--help" && next !== "-h");
+  return command === "calls" && isAlone ? [command, "list", ...argv.slice(1)] : [...argv];
 }

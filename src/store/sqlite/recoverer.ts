@@ -13,7 +13,7 @@ import type { CallRow } from "../../core/call.ts";
 import type { RecoveryReport } from "../../core/status.ts";
 import type { HighWater } from "../marks.ts";
 import { recoverRow, REMEMBERED_MS } from "../recovery.ts";
-import { decodeRow, encodeRow } from "../rows.ts";
+import { SEQ_AT, decodeRow, encodeRow } from "../rows.ts";
 import type { RowValues } from "../rows.ts";
 import type { RecoveredRows } from "./protocol.ts";
 import type { SideStatements } from "./side-statements.ts";
@@ -97,7 +97,7 @@ export class Recoverer {
     return [
       ...this.#calls.read(`delivered_at is null and ${isRecent}`, since),
       ...this.#calls.read(`executed = 'unknown' and ${ofDelivered} and ${isRecent}`, since),
-    ].sort((a, b) => Number(a[0]) - Number(b[0]));
+    ].sort((a, b) => Number(a[SEQ_AT]) - Number(b[SEQ_AT]));
   }
 
   /** The report stays for this process; the fact goes once it warns of nothing that is live. */
