@@ -210,6 +210,12 @@ export class Admission {
     if (verdict.kind === "attach") {
       const earlier = this.#registry.find(verdict.callId);
       if (earlier === undefined) return false;
+      const { callsPerSession } = this.#context.settings.limits;
+      if (earlier.call.waiters.size >= callsPerSession) {
+        const why = `${String(callsPerSession)} repetitions wait for call ${verdict.callId} already`;
+        this.#refuse(call, waiter, `${why} (option --max-calls-per-session)`);
+        return true;
+      }
       accepted.call = earlier.call;
       earlier.call.waiters.add(repeat);
       Object.assign(accepted, { waiter: repeat });

@@ -173,7 +173,11 @@ export class Host implements ClientHandler {
   }
 
   #requireSession(request: RequestMessage): Served | undefined {
-    if (this.#served !== undefined) return this.#served;
+    if (this.#served !== undefined) {
+      // Some clients never say that they are ready; whoever asks with the answer at hand is.
+      if (!this.#greeter.isWaiting) this.#served.line.relay.clientReady();
+      return this.#served;
+    }
     const message = `Not executed: ${request.method} came before initialize`;
     this.send(formatError(request.idText, { code: RPC.invalidRequest, message }));
     return undefined;

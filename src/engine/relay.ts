@@ -38,6 +38,7 @@ export class Relay {
   readonly #hooks: RelayHooks;
   readonly #pending = new ServerRequests();
   #early: string[] | undefined = [];
+  #hasClientLeft = false;
 
   constructor(context: EngineContext, hooks: RelayHooks) {
     this.#context = context;
@@ -46,7 +47,8 @@ export class Relay {
 
   /** The client has finished its handshake: what came early goes out now. */
   clientReady(): void {
-    const early = this.#early ?? [];
+    const early = this.#early;
+    if (early === undefined) return;
     this.#early = undefined;
     for (const text of early) this.#hooks.send?.(text);
   }
@@ -62,7 +64,7 @@ export class Relay {
       channel.send(formatResult(message.idText, {}), { kind: "reply" });
       return;
     }
-    if (this.#hooks.send === undefined) {
+    if (this.#hooks.send === undefined || this.#hasClientLeft) {
       channel.send(refusal(message.method, message.idText), { kind: "reply" });
       return;
     }
@@ -120,7 +122,9 @@ export class Relay {
     }
   }
 
+  /** From now on a server's question gets our answer at once, so that its call can end. */
   onClientLeft(channel: Channel | undefined): void {
+    this.#hasClientLeft = true;
     for (const request of this.#pending.takeAll()) {
       if (channel?.epoch !== request.epoch) continue;
       channel.send(refusal(request.method, request.upstreamIdText), { kind: "reply" });

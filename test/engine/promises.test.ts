@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { failure } from "../../src/core/failure.ts";
-import { exited, Stage } from "../support/stage.ts";
+import { exited, SETTINGS, Stage } from "../support/stage.ts";
 
 const away = failure("reset", "away");
 
@@ -144,6 +144,23 @@ describe("the shield", () => {
       expect(after.upstream.ledger.length, shield).toBe(1);
       expect(again.told(repeated)?.text).toContain("was not sent");
     }
+  });
+});
+
+describe("repetitions of a call that waits", () => {
+  it("are bounded as calls are, and the refusal names the option", async () => {
+    const limits = { ...SETTINGS.limits, callsPerSession: 3 };
+    const stage = await new Stage({ settings: { limits } }).start();
+    const client = await stage.connected();
+    stage.upstream.kill(away);
+    client.call("note", "a");
+    await stage.world.advance(46_000);
+    const ids = [1, 2, 3, 4].map(() => client.call("note", "a"));
+    await stage.world.advance(10);
+    const told = ids.map((id) => client.told(id));
+    expect(told.slice(0, 3)).toEqual([undefined, undefined, undefined]);
+    expect(told[3]?.text).toContain("--max-calls-per-session");
+    expect(told[3]?.meta).toMatchObject({ executed: "no" });
   });
 });
 

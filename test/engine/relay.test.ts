@@ -25,6 +25,37 @@ describe("a request of the upstream", () => {
     ]);
   });
 
+  it("reaches a client that never said it was ready, once it has asked for something itself", async () => {
+    const stage = await new Stage().start();
+    const client = stage.client();
+    client.initialize();
+    await stage.world.advance(1);
+    stage.upstream.say(ask(1));
+    expect(asked(client.got)).toEqual([]);
+    stage.upstream.keeps.add("write");
+    client.call("write", "a");
+    await stage.world.advance(1);
+    stage.upstream.say(ask(2));
+    expect(asked(client.got)).toHaveLength(2);
+  });
+
+  it("that comes after the client has closed its input is answered by us, and its call ends well", async () => {
+    const stage = await new Stage().start();
+    const client = await stage.connected();
+    stage.upstream.keeps.add("write");
+    const id = client.call("write", "a");
+    await stage.world.advance(1);
+    client.leave();
+    const ended = stage.proxy.drain("the client closed our stdin");
+    stage.upstream.say(ask(7));
+    expect(JSON.parse(stage.upstream.seen.at(-1) ?? "")).toMatchObject({ id: 7, error: {} });
+    expect(asked(client.got)).toEqual([]);
+    stage.upstream.answer("a");
+    await stage.world.advance(1_000);
+    await ended;
+    expect(client.told(id)).toMatchObject({ text: "done", isError: false });
+  });
+
   it("is answered once: a second answer of the client goes nowhere", async () => {
     const stage = await new Stage().start();
     const client = await stage.connected();
