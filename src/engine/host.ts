@@ -21,6 +21,7 @@ import {
 } from "../wire/message.ts";
 import { jsonText } from "../wire/json-text.ts";
 import { revisionOf } from "../wire/revisions.ts";
+import { Congestion } from "./congestion.ts";
 import type { ControlTool } from "./control-tool.ts";
 import type { EngineContext } from "./context.ts";
 import type { Delivery } from "./delivery.ts";
@@ -54,11 +55,13 @@ export class Host implements ClientHandler {
   #served: Served | undefined;
   readonly #greeter: Greeter;
   #hasLeft = false;
+  readonly #congestion: Congestion;
 
   constructor(context: EngineContext, link: ClientLink, hooks: HostHooks) {
     this.#context = context;
     this.#link = link;
     this.#hooks = hooks;
+    this.#congestion = new Congestion(link, context.log);
     this.#greeter = new Greeter(context, (text) => {
       this.send(text);
     });
@@ -75,6 +78,10 @@ export class Host implements ClientHandler {
   /** False where the client can't get it any more. */
   send(text: string): boolean {
     return this.#link.send(text);
+  }
+
+  isCongested(): boolean {
+    return this.#congestion.is;
   }
 
   status(): SessionStatus | undefined {
@@ -198,6 +205,7 @@ export class Host implements ClientHandler {
       delivery: this.#hooks.delivery,
       controlTool: this.#hooks.controlTool,
       send: (text) => this.send(text),
+      notify: (text) => !this.isCongested() && this.send(text),
     });
     this.#served = { line, requests, facts };
     line.save();

@@ -24,6 +24,7 @@ import { expireWaiting } from "./withdrawal.ts";
 export interface LineClient {
   readonly name: string;
   send(text: string): void;
+  isCongested(): boolean;
 }
 
 export interface LineHooks {
@@ -79,6 +80,7 @@ export class Line {
           : (text) => {
               client.send(text);
             },
+      isCongested: () => client?.isCongested() === true,
       callOf: (id) => this.dispatcher.callOf(id),
       onListChanged: () => {
         this.#relist();

@@ -147,6 +147,7 @@ export class Proxy {
       session,
       {
         name: clientName,
+        isCongested: () => host.isCongested(),
         send: (text) => {
           host.send(text);
         },

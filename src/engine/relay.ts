@@ -25,6 +25,8 @@ import type { LiveCall } from "./live-call.ts";
 export interface RelayHooks {
   /** Sends to the client; undefined for a line without one. */
   readonly send: ((text: string) => void) | undefined;
+  /** The client does not read: its notifications are dropped rather than kept without bound. */
+  isCongested(): boolean;
   callOf(upstreamId: string): LiveCall | undefined;
   /** The upstream says that lists have changed. */
   onListChanged(): void;
@@ -98,7 +100,8 @@ export class Relay {
         this.toClient(message.text);
         return;
       case "notification":
-        this.toClient(message.text);
+        // Bounded (promise P7): what a client that does not read would only pile up goes first.
+        if (!this.#hooks.isCongested()) this.toClient(message.text);
     }
   }
 

@@ -23,6 +23,7 @@ export interface RequestsParts {
   readonly controlTool: ControlTool | undefined;
   /** False where the client can't get it any more. */
   send(text: string): boolean;
+  notify(text: string): void;
 }
 
 /** How long a list of a serving upstream is waited for before the catalogue's is given, at most. */
@@ -100,7 +101,7 @@ export class Requests {
     shape: (text: string) => string,
   ): Accepted {
     const { idText } = request;
-    const { facts, canResume, send } = this.#parts;
+    const { facts, canResume, send, notify } = this.#parts;
     const state = { isAnswered: false };
     const answer = (text: string) => {
       state.isAnswered = true;
@@ -108,7 +109,7 @@ export class Requests {
       if (this.#open.get(idText)?.waiter.answer === answer) this.#open.delete(idText);
       return send(shape(text));
     };
-    const caller = { clientName: facts.name, canResume, answer, notify: send };
+    const caller = { clientName: facts.name, canResume, answer, notify };
     const accepted = this.#admission.accept(request, methodOf(request.method), tool, caller);
     // A refusal is answered before `accept` returns.
     if (!state.isAnswered) this.#open.set(idText, accepted);

@@ -264,6 +264,8 @@ export interface Told {
 /** A client on the stage's listener. */
 export class ScriptedClient {
   readonly got: JsonObject[] = [];
+  /** What it has been sent and has not read. */
+  unreadBytes = 0;
   /** The same as text. */
   readonly texts: string[] = [];
   readonly #handler: ClientHandler;
@@ -279,7 +281,7 @@ export class ScriptedClient {
         this.got.push(JSON.parse(text) as JsonObject);
         return true;
       },
-      bufferedBytes: () => 0,
+      bufferedBytes: () => this.unreadBytes,
     });
   }
 
