@@ -13,7 +13,7 @@
  */
 import { unreachable } from "../base/assert.ts";
 import { BACKOFF, backoffMs, HEALTHY_AFTER_MS } from "./backoff.ts";
-import { type Breaker, CLOSED, onFailure, onSuccess, opensUntil, probe, saved } from "./breaker.ts";
+import { type Breaker, CLOSED, onFailure, onSuccess, opensUntil, probe } from "./breaker.ts";
 import { type Failure, FAILURES } from "./failure.ts";
 import type { UpstreamState } from "./status.ts";
 
@@ -62,9 +62,9 @@ export interface LinkContext {
   readonly transport: "stdio" | "http";
 }
 
-const CRASH_WINDOW_MS = 60_000;
+export const CRASH_WINDOW_MS = 60_000;
 const CRASHES_TO_COOL = 5;
-const CRASH_COOLDOWN_MS = 300_000;
+export const CRASH_COOLDOWN_MS = 300_000;
 const SESSION_LOSS_WINDOW_MS = 60_000;
 const SESSION_LOSSES_MAX = 3;
 const PERSON_PROBE_MS = 30_000;
@@ -119,7 +119,7 @@ export function step(link: Link, event: LinkEvent, context: LinkContext): Link {
     case "fail":
       return link.state === "draining" ? link : onFail(link, event.failure, context);
     case "strike":
-      return { ...link, breaker: onFailure(link.breaker, now, context.random) };
+      return onStrike(link, context);
     case "gate":
       return { ...link, gatedUntil: Math.max(link.gatedUntil ?? 0, event.untilAt) };
     case "wake":
@@ -161,6 +161,18 @@ export function nextDialAt(
   if (!hasCaller || isPersonNeeded || link.failedAt === undefined) return link.nextAttemptAt;
   const cappedAt = Math.min(link.nextAttemptAt, link.failedAt + BACKOFF[transport].demandCapMs);
   return Math.max(cappedAt, link.gatedUntil ?? 0);
+}
+
+/** A link that serves but fails call after call holds them; the first one after the pause is the probe. */
+function onStrike(link: Link, { now, random, transport }: LinkContext): Link {
+  const breaker = onFailure(link.breaker, now, random);
+  if (breaker.state !== "open" || link.state !== "serving") return { ...link, breaker };
+  const untilAt = now + Math.min(breaker.openMs, BACKOFF[transport].demandCapMs);
+  return {
+    ...link,
+    breaker: probe(breaker),
+    gatedUntil: Math.max(link.gatedUntil ?? 0, untilAt),
+  };
 }
 
 function to(link: Link, state: UpstreamState, now: number): Link {
@@ -263,38 +275,11 @@ function retryAt(link: Link, at: number, now: number): Link {
   return { ...link, state: "waiting", since: now, nextAttemptAt: at };
 }
 
-function recent(instants: readonly number[], now: number, windowMs: number): readonly number[] {
+/** Those of `instants` that lie within the window. */
+export function recent(
+  instants: readonly number[],
+  now: number,
+  windowMs: number,
+): readonly number[] {
   return instants.filter((at) => now - at < windowMs);
-}
-
-/** What survives the process: a restart of the proxy must not reset a crash loop. */
-export interface SavedLink {
-  readonly failures: number;
-  readonly breaker: Breaker;
-  readonly exits: readonly number[];
-  readonly failure: Failure | undefined;
-  readonly failedAt: number | undefined;
-  readonly nextAttemptAt: number | undefined;
-}
-
-export function saveLink(link: Link, now: number): SavedLink {
-  const { failures, breaker, exits, failure, failedAt, nextAttemptAt } = link;
-  return { failures, breaker: saved(breaker, now), exits, failure, failedAt, nextAttemptAt };
-}
-
-/** A link that goes on where another process left off. Instants in the future of a stepped clock are cut. */
-export function restoreLink(from: SavedLink, now: number): Link {
-  const link = { ...freshLink(now), ...from };
-  const latest = now + CRASH_COOLDOWN_MS;
-  const isCooling = link.nextAttemptAt !== undefined && link.nextAttemptAt > now;
-  return {
-    ...link,
-    failure: isCooling ? link.failure : undefined, // One that is over explains nothing any more.
-    state: isCooling ? "waiting" : "idle",
-    troubleSince: isCooling ? link.failedAt : undefined,
-    exits: recent(link.exits, now, CRASH_WINDOW_MS),
-    failedAt: link.failedAt === undefined ? undefined : Math.min(link.failedAt, now),
-    nextAttemptAt:
-      link.nextAttemptAt === undefined ? undefined : Math.min(link.nextAttemptAt, latest),
-  };
 }

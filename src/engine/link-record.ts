@@ -1,5 +1,6 @@
 /** Breaker and backoff on disk, so that a restart of the proxy does not reset a crash loop. */
-import { type Link, saveLink, type SavedLink } from "../core/connection.ts";
+import type { Link } from "../core/connection.ts";
+import { saveLink, type SavedLink } from "../core/saved-link.ts";
 import type { Journal } from "../ports.ts";
 import { isObject } from "../wire/message.ts";
 import type { EngineContext } from "./context.ts";

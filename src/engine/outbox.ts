@@ -63,7 +63,8 @@ export function describeTrouble(at: Situation): string {
   const { link, upstreamName, now } = at;
   if (link.state === "serving") {
     if (at.nextAttemptAt === undefined) return `'${upstreamName}' is connected and busy`;
-    return `'${upstreamName}' asked to slow down and gets nothing for another ${duration(at.nextAttemptAt - now)}`;
+    const why = link.breaker.state === "closed" ? "asked to slow down" : "failed call after call";
+    return `'${upstreamName}' ${why} and gets nothing for another ${duration(at.nextAttemptAt - now)}`;
   }
   const awayFor = duration(now - (link.troubleSince ?? link.since));
   if (link.failure === undefined) return `'${upstreamName}' has been starting for ${awayFor}`;

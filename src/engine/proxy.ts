@@ -6,7 +6,7 @@
  *     client ◄─ host ◄─ delivery ◄── journal ◄─ judge() ◄──── outcome ◄──────────────── upstream
  */
 import { JournalError } from "../base/errors.ts";
-import type { SavedLink } from "../core/connection.ts";
+import type { SavedLink } from "../core/saved-link.ts";
 import type { ProxyStatus, SessionStatus } from "../core/status.ts";
 import type { SessionRow } from "../core/session.ts";
 import type { ClientHandler, ClientLink, Control, Journal, Listener } from "../ports.ts";

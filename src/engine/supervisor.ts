@@ -14,10 +14,9 @@ import {
   type Link,
   type LinkEvent,
   nextDialAt,
-  restoreLink,
-  type SavedLink,
   step,
 } from "../core/connection.ts";
+import { restoreLink, type SavedLink } from "../core/saved-link.ts";
 import type { Outcome } from "../core/verdict.ts";
 import type { Connector, ResumeTicket } from "../ports.ts";
 import type { Message } from "../wire/message.ts";

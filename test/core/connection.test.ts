@@ -6,12 +6,11 @@ import {
   freshLink,
   isAway,
   nextDialAt,
-  restoreLink,
-  saveLink,
   step,
   type Link,
   type LinkEvent,
 } from "../../src/core/connection.ts";
+import { restoreLink, saveLink } from "../../src/core/saved-link.ts";
 import { FAILURES, failure, type FailureKind } from "../../src/core/failure.ts";
 
 const START = 1_800_000_000_000;
@@ -110,6 +109,25 @@ describe("an upstream connection", () => {
       { numRuns: 1_000 },
     );
   });
+
+  it.each(["stdio", "http"] as const)(
+    "holds the calls of a serving %s upstream that failed five in a row, for no longer than its cap",
+    (transport) => {
+      const context = { now: START, random: 0.5, transport };
+      let link = serving(START);
+      for (let i = 0; i < 4; i++) link = step(link, { kind: "strike" }, context);
+      expect(link.gatedUntil).toBeUndefined();
+      link = step(link, { kind: "strike" }, context);
+      expect(link.state).toBe("serving");
+      expect(link.gatedUntil).toBeGreaterThan(START);
+      expect(link.gatedUntil).toBeLessThanOrEqual(START + BACKOFF[transport].demandCapMs);
+      // One probe goes; its failure holds them again, any answer sets them free.
+      expect(link.breaker.state).toBe("half_open");
+      const later = { ...context, now: START + 20_000 };
+      expect(step(link, { kind: "strike" }, later).gatedUntil).toBeGreaterThan(later.now);
+      expect(step(link, { kind: "reply" }, later).breaker.state).toBe("closed");
+    },
+  );
 
   it("L3: a caller does NOT hurry what waits for a person", () => {
     const link = failed(serving(START), "spawn_failed", START);
