@@ -13,7 +13,7 @@ export interface Place {
 const NOTHING = () => {};
 
 export class Departures {
-  #places: Place[] = [];
+  readonly #places: Place[] = [];
 
   /** Nobody has to leave first. */
   get isClear(): boolean {
@@ -29,12 +29,10 @@ export class Departures {
   /** What holds `place` may leave now; without `send` it goes no further, and the others may pass. */
   leave(place: Place, send: () => void = NOTHING): void {
     place.send = send;
-    let left = 0;
-    for (const { send: next } of this.#places) {
-      if (next === undefined) break;
-      left++;
-      next();
+    // Out of the order before it goes: a sending that makes another call leave must not meet it again.
+    for (let next = this.#places[0]; next?.send !== undefined; next = this.#places[0]) {
+      this.#places.shift();
+      next.send();
     }
-    if (left > 0) this.#places = this.#places.slice(left);
   }
 }
