@@ -2,6 +2,7 @@
  * The contract sheet: what the engine needs of the edges. Types only. The edges (`store`, `upstream`,
  * `downstream`, `observe`) implement these; the engine sees nothing else of them.
  */
+import type { TransportKind } from "./core/transport.ts";
 import type { Batch, Malformed, Message } from "./wire/message.ts";
 import type { CallChange, CallRow } from "./core/call.ts";
 import type { Failure } from "./core/failure.ts";
@@ -134,7 +135,7 @@ export type DialOutcome =
 
 /** Dials one upstream. `dial` resolves, never rejects; an abort resolves as failed and leaves nothing behind. */
 export interface Connector {
-  readonly kind: "stdio" | "http";
+  readonly kind: TransportKind;
   /** What is dialled, for people: the command line or URL, secrets masked. */
   readonly target: string;
   dial(

@@ -20,7 +20,7 @@ export interface ConnectorParts {
 export function newConnector(plan: RunPlan, parts: ConnectorParts): Connector {
   const { target, settings, maskValues } = plan;
   const { world, log } = parts;
-  if (target.kind === "http") {
+  if (target.kind !== "stdio") {
     const { url, headers } = target;
     const replyMaxBytes = settings.resultMaxBytes;
     return lazyHttp({ world, log, maskValues, url, headers, replyMaxBytes }, plan.targetText);

@@ -47,7 +47,9 @@ export function tellingVariables(env: Readonly<Record<string, string>>): Record<
 
 export function upstreamDigest(target: Target): string {
   const text =
-    target.kind === "http" ? target.url : JSON.stringify([target.command, target.args, target.cwd]);
+    target.kind !== "stdio"
+      ? target.url
+      : JSON.stringify([target.command, target.args, target.cwd]);
   return createHash("sha256").update(text).digest("hex");
 }
 
@@ -59,7 +61,7 @@ export function identify(
 ): Identity {
   const key = identityKey(state, around, world);
   const told =
-    target.kind === "http"
+    target.kind !== "stdio"
       ? Object.entries(target.headers).map(([name, value]) => [name.toLowerCase(), value])
       : Object.entries(tellingVariables(target.env));
   told.sort(([a], [b]) => ((a ?? "") < (b ?? "") ? -1 : 1));

@@ -32,7 +32,7 @@ export interface Option<T> {
   /** Without the dashes. The variable is the same in capitals, after `HOLDFAST_`. */
   readonly flag: string;
   /** As a person would write it; "none" for an absent value. */
-  readonly default: string | { readonly stdio: string; readonly http: string };
+  readonly default: string | { readonly stdio: string; readonly remote: string };
   readonly choices: readonly string[];
   /** In words, for an error: what a right value looks like. */
   readonly expected: string;

@@ -103,7 +103,7 @@ const bounds = {
   backlogWindow: integer(
     server(
       "backlogWindow",
-      { stdio: "8", http: "16" },
+      { stdio: "8", remote: "16" },
       "Most calls in flight while those that waited are being sent after an outage.",
     ),
     1,

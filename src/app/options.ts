@@ -1,5 +1,6 @@
 /** What a run is told: every option resolved, what is wrapped, its identity and its folders. */
 import type { Safety } from "../core/call.ts";
+import type { TransportKind } from "../core/transport.ts";
 import type { Settings } from "./option-table.ts";
 
 export type { OptionKey, Settings } from "./option-table.ts";
@@ -17,7 +18,7 @@ export type Target =
       readonly env: Readonly<Record<string, string>>;
     }
   | {
-      readonly kind: "http";
+      readonly kind: Exclude<TransportKind, "stdio">;
       readonly url: string;
       readonly headers: Readonly<Record<string, string>>;
     };

@@ -87,7 +87,7 @@ async function sourceOf(
 
 /** What flags and environment say on top of the entry. */
 function adjusted(target: Target, settings: Settings): Target {
-  if (target.kind === "http") {
+  if (target.kind !== "stdio") {
     if (settings.cwd !== undefined) throw new ConfigError("--cwd is for a command, not for a URL");
     return { ...target, headers: { ...target.headers, ...settings.header } };
   }

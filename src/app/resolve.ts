@@ -4,6 +4,7 @@
  * Every wrong value is a `ConfigError` that says where it stands, what it is and what was expected.
  * Of two related bounds the one that nobody set gives way; only two given ones can contradict.
  */
+import type { TransportKind } from "../core/transport.ts";
 import { isAbsolute, join, resolve } from "node:path";
 import { ConfigError } from "../base/errors.ts";
 import type { Option } from "./option-kinds.ts";
@@ -74,8 +75,9 @@ export function absolutePath(path: string, folder: string, home: string): string
   return isAbsolute(path) ? path : resolve(folder, path);
 }
 
-function defaultOf(option: Option<unknown>, transport: "stdio" | "http"): unknown {
-  const text = typeof option.default === "string" ? option.default : option.default[transport];
+function defaultOf(option: Option<unknown>, transport: TransportKind): unknown {
+  const reach = transport === "stdio" ? "stdio" : "remote";
+  const text = typeof option.default === "string" ? option.default : option.default[reach];
   const understood = option.read(text);
   if (understood === undefined) throw new ConfigError(`--${option.flag}: bad default ${text}`);
   return understood.value;
@@ -126,7 +128,7 @@ function relate(values: Map<OptionKey, unknown>, origins: ReadonlyMap<OptionKey,
 /** The first of `layers` that has an option decides. Throws `ConfigError`. */
 export function resolveSettings(
   layers: readonly Layer[],
-  transport: "stdio" | "http",
+  transport: TransportKind,
   home: string,
 ): { settings: Settings; given: ReadonlySet<OptionKey> } {
   const values = new Map<OptionKey, unknown>();

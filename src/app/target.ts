@@ -33,7 +33,7 @@ function nameOfPath(word: string): string {
 
 /** A short name for messages: "github" for `npx -y @modelcontextprotocol/server-github`. */
 export function nameOf(target: Target): string {
-  if (target.kind === "http") return new URL(target.url).host;
+  if (target.kind !== "stdio") return new URL(target.url).host;
   const command = baseName(target.command);
   if (/^(docker|podman)$/i.test(command)) {
     return nameOfPath(
@@ -88,7 +88,7 @@ export function secretsOf(target: Target): string[] {
   const add = (value: string) => {
     if (value.length >= SECRET_MIN_LENGTH) found.add(value);
   };
-  if (target.kind === "http") {
+  if (target.kind !== "stdio") {
     for (const [name, value] of Object.entries(target.headers)) {
       if (!secretHeader(name)) continue;
       add(value);
@@ -134,7 +134,7 @@ const quoted = (word: string) => (/^[\w@%+=:,./\\-]+$/.test(word) ? word : JSON.
 /** The command line or URL, secrets masked. */
 export function targetText(target: Target, secrets: readonly string[]): string {
   const text =
-    target.kind === "http"
+    target.kind !== "stdio"
       ? target.url.replace(/\/\/[^/@]*@/, `//${MASK}@`)
       : [target.command, ...target.args].map(quoted).join(" ");
   return mask(text, secrets);

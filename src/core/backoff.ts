@@ -3,6 +3,7 @@
  * then delays grow by a factor up to a cap, with equal jitter: half fixed, half random.
  * Parameters: docs/SPEC.md, from gRPC's connection backoff and AWS's jitter study.
  */
+import type { TransportKind } from "./transport.ts";
 
 export interface BackoffRule {
   readonly initialMs: number;
@@ -12,9 +13,13 @@ export interface BackoffRule {
   readonly demandCapMs: number;
 }
 
-export const BACKOFF: Readonly<Record<"stdio" | "http", BackoffRule>> = {
+const REMOTE: BackoffRule = { initialMs: 500, factor: 1.6, maxMs: 60_000, demandCapMs: 15_000 };
+
+export const BACKOFF: Readonly<Record<TransportKind, BackoffRule>> = {
   stdio: { initialMs: 250, factor: 2, maxMs: 30_000, demandCapMs: 1_000 },
-  http: { initialMs: 500, factor: 1.6, maxMs: 60_000, demandCapMs: 15_000 },
+  http: REMOTE,
+  sse: REMOTE,
+  ws: REMOTE,
 };
 
 /** Sustained health after which the schedule starts anew: proven health, not a mere connect. */

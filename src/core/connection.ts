@@ -11,6 +11,7 @@
  *     asked for (`gatedUntil`) is kept.
  * L4. A lost session is taken up again at once, but three in a minute count as failures.
  */
+import type { TransportKind } from "./transport.ts";
 import { unreachable } from "../base/assert.ts";
 import { BACKOFF, backoffMs, HEALTHY_AFTER_MS } from "./backoff.ts";
 import { type Breaker, CLOSED, onFailure, onSuccess, opensUntil, probe } from "./breaker.ts";
@@ -59,7 +60,7 @@ export interface LinkContext {
   readonly now: number;
   /** In [0, 1). */
   readonly random: number;
-  readonly transport: "stdio" | "http";
+  readonly transport: TransportKind;
 }
 
 export const CRASH_WINDOW_MS = 60_000;
@@ -154,7 +155,7 @@ export function isAway(state: UpstreamState): boolean {
 export function nextDialAt(
   link: Link,
   hasCaller: boolean,
-  transport: "stdio" | "http",
+  transport: TransportKind,
 ): number | undefined {
   if (link.nextAttemptAt === undefined) return undefined;
   const isPersonNeeded = link.state === "needs_auth" || link.state === "misconfigured";

@@ -8,6 +8,7 @@
  * Tasks (2025-11-25 and the 2026 extension) and `input_required` tickets will be further steps here:
  * they hand the waiting out earlier, and change nothing about the end of the hold.
  */
+import type { TransportKind } from "./transport.ts";
 import { type Link, nextDialAt } from "./connection.ts";
 import type { Safety } from "../wire/methods.ts";
 import type { UpstreamState } from "./status.ts";
@@ -52,11 +53,7 @@ export function nextWaitStep(facts: WaitFacts, now: number): WaitStep {
 }
 
 /** When something may be sent next: the next dial, or while serving the end of a wait that the server asked for. */
-export function nextSendAt(
-  link: Link,
-  transport: "stdio" | "http",
-  now: number,
-): number | undefined {
+export function nextSendAt(link: Link, transport: TransportKind, now: number): number | undefined {
   if (link.state !== "serving") return nextDialAt(link, true, transport);
   return link.gatedUntil !== undefined && link.gatedUntil > now ? link.gatedUntil : undefined;
 }

@@ -1,5 +1,6 @@
 /** What the engine is told by the configuration, resolved: nothing in it is optional that has a default. */
 import type { Safety } from "../wire/methods.ts";
+import type { TransportKind } from "./transport.ts";
 
 export type DeferMode = "harmless" | "writes" | "none";
 export type ShieldMode = "warn" | "block" | "off";
@@ -24,7 +25,7 @@ export interface Limits {
 export interface Settings {
   /** How the upstream is called towards people. */
   readonly upstreamName: string;
-  readonly transport: "stdio" | "http";
+  readonly transport: TransportKind;
   /** How long a caller waits for an upstream that is away, ms. */
   readonly holdMs: number;
   /** Somebody chose the hold: then it holds for clients known to be impatient, too. */

@@ -1,4 +1,5 @@
 /** The shape of `holdfast status --json`: one proxy process as it is now. Names are pinned by a test. */
+import type { TransportKind } from "./transport.ts";
 import type { FailureKind } from "./failure.ts";
 
 /** The states of an upstream connection; the same words in code, status and docs. */
@@ -42,7 +43,7 @@ export interface UpstreamStatus {
   readonly name: string;
   /** Command line or URL, secrets masked. */
   readonly target: string;
-  readonly transport: "stdio" | "http";
+  readonly transport: TransportKind;
   readonly state: UpstreamState;
   readonly since: number;
   readonly lastReplyAt: number | undefined;

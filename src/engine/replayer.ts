@@ -14,7 +14,7 @@ import type { Channel } from "./channel.ts";
 import type { EngineContext } from "./context.ts";
 
 /** A first start may download a package; so long may a handshake take. */
-const HANDSHAKE_MS = { stdio: 300_000, http: 60_000 } as const;
+const HANDSHAKE_MS = { stdio: 300_000, http: 60_000, sse: 60_000, ws: 60_000 } as const;
 const RESTORE_MS = 10_000;
 const MISSING_LOOKS = 5;
 const MISSING_LOOK_MS = 500;

@@ -26,7 +26,7 @@ export function flagUsage(option: Option<unknown>): string {
 
 export function defaultText(option: Option<unknown>): string {
   if (typeof option.default === "string") return option.default;
-  return `${option.default.stdio} for a command, ${option.default.http} for a URL`;
+  return `${option.default.stdio} for a command, ${option.default.remote} for a URL`;
 }
 
 const USAGE = `holdfast stands between MCP clients and an MCP server, and makes calls survive:

@@ -203,7 +203,7 @@ async function endChild(
 }
 
 async function probeHttp(
-  target: Target & { kind: "http" },
+  target: Extract<Target, { url: string }>,
   world: World,
   signal: AbortSignal,
 ): Promise<Found> {
