@@ -10,6 +10,7 @@ import type { Outcome } from "./core/verdict.ts";
 import type { SessionRow } from "./core/session.ts";
 import type { Catalogue } from "./core/catalogue.ts";
 import type { JournalStats, ProxyStatus, RecoveryReport } from "./core/status.ts";
+import type { ProxyEvent } from "./core/event.ts";
 
 // ── Journal ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -27,6 +28,9 @@ export interface Recovery {
 /** Which rows to list; every filter given must hold. Newest first. */
 export interface CallFilter {
   readonly states?: readonly string[];
+  readonly sessionId?: string;
+  /** Only calls whose outcome nobody was given yet, live ones among them. */
+  readonly isUndelivered?: boolean;
   readonly limit?: number;
 }
 
@@ -48,6 +52,8 @@ export interface Journal {
   list(filter: CallFilter): Promise<readonly CallRow[]>;
   saveSession(row: SessionRow): Promise<void>;
   findSession(id: string): Promise<SessionRow | undefined>;
+  /** All sessions that are kept, ended ones too. */
+  sessions(): Promise<readonly SessionRow[]>;
   /** A small durable fact (breaker state, child process groups); `undefined` forgets it. */
   keep(key: string, value: string | undefined): Promise<void>;
   kept(prefix: string): Promise<ReadonlyMap<string, string>>;
@@ -154,27 +160,95 @@ export type Inbound =
   | Malformed
   | { readonly kind: "oversize"; readonly bytes: number; readonly idText: string | undefined };
 
-/** One live connection of a client. */
-export interface ClientLink {
-  readonly id: string;
-  /** A client of this transport can come back for what it missed. */
-  readonly canResume: boolean;
-  /** False where the client can't get it any more. */
-  send(text: string): boolean;
+/** What is said to a client, as far as a transport with several streams must know it. */
+export type Said =
+  /** The answer to the request with this id, as the client spelled it. */
+  | { readonly kind: "reply"; readonly idText: string }
+  /** A request or notification. */
+  | { readonly kind: "message" };
+
+/** A way to a client: its whole connection, or one of several response streams of its session. */
+export interface ClientStream {
+  /** False where the client can't get it over this stream: an answer then stays in the journal. */
+  send(text: string, said: Said): boolean;
   /** Bytes handed over but not yet taken by the client. */
   bufferedBytes(): number;
+  /**
+   * The request has become a durable call: its answer can be asked for by this id from now on, also
+   * after this process (`ClientHandler.resume`). Only told where the client can resume.
+   */
+  accepted?(idText: string, callId: string): void;
+}
+
+/** A client as its listener knows it, for as long as its session lasts or its connection lives. */
+export interface ClientLink extends ClientStream {
+  readonly id: string;
+  readonly transport: TransportKind;
+  /** Whose client it is: a token's id, or "local". */
+  readonly principal: string;
+  /** What tells it from other clients of its principal, as it says itself (user agent). */
+  readonly peer: string;
+  /**
+   * The secret that opens its session to it later on (`Door.resume`), at least 128 random bits;
+   * undefined where a client can't return. A session begun over this link is stored under it.
+   */
+  readonly key: string | undefined;
+  /** A client of this transport can come back for single answers: everything of it is journalled. */
+  readonly canResume: boolean;
+  /** The handshake has begun a session, which is on disk. Before the answer to the handshake. */
+  begun?(): void;
+  /** The session is over by our decision: what is open is closed, its key opens nothing any more. */
+  ended?(cause: string): void;
 }
 
 export interface ClientHandler {
-  receive(inbound: Inbound): void;
-  /** The client asks nothing more (EOF). What is in flight may still be answered; it may still read. */
+  /** `stream`: where answers, and what belongs to the request, go; by default the link. */
+  receive(inbound: Inbound, stream?: ClientStream): void;
+  /**
+   * Takes up what calls of this session still owe over another stream, which gets their answers.
+   * Resolves to the ids of which nothing (more) is known.
+   */
+  resume(callIds: readonly string[], stream: ClientStream): Promise<readonly string[]>;
+  /** The connection is gone, the session stays. What can't be sent meanwhile is kept, within bounds. */
+  detached(cause: string): void;
+  /** The connection is back on the same link: what was missed goes out. */
+  attached(): void;
+  /**
+   * The client asks nothing more and does not come back (EOF, DELETE, a polite close). What is in
+   * flight may still be answered; it may still read.
+   */
   left(cause: string): void;
 }
 
-/** Accepts clients. `stop()` takes no more input; what was sent is flushed. */
+/** Accepts the clients of one upstream. `stop()` takes no more input; what was sent is flushed. */
 export interface Listener {
   start(accept: (link: ClientLink) => ClientHandler): void;
   stop(): Promise<void>;
+}
+
+/** The way in to one upstream. */
+export interface Door {
+  /** A client without a session; its handshake begins one. */
+  enter(link: ClientLink): ClientHandler;
+  /**
+   * Gives a client that returned with a key its session back, over `link`, from the journal if this
+   * process does not have it. Undefined where there is none for it: unknown, ended, expired, another
+   * principal's or another upstream's.
+   */
+  resume(link: ClientLink & { readonly key: string }): Promise<ClientHandler | undefined>;
+  /**
+   * Gives a client that returned without a key the one detached session of the same principal,
+   * transport and peer; undefined unless there is exactly one. Its key is the link's from now on.
+   */
+  adopt(link: ClientLink): Promise<ClientHandler | undefined>;
+}
+
+/** Accepts clients of many upstreams over the network. */
+export interface NetworkListener {
+  /** Resolves to its address, such as `http://127.0.0.1:7411`. Rejects with `ConfigError`. */
+  start(doorOf: (upstream: string) => Door | undefined): Promise<string>;
+  /** Takes nothing more; open streams are ended within `graceMs` so that their clients come back. */
+  stop(graceMs: number): Promise<void>;
 }
 
 // ── Observation ─────────────────────────────────────────────────────────────────────────────────
@@ -197,4 +271,15 @@ export interface Control {
   /** Withdraws a waiting call, or gives up one in flight. Rejects with a reason in words. */
   cancel(id: string): Promise<CallRow>;
   settle(id: string, note: string): Promise<CallRow>;
+  /** All sessions that are kept, newest first. */
+  sessions(): Promise<readonly SessionRow[]>;
+  /** Ends a session for good. Rejects with a reason in words. */
+  endSession(id: string): Promise<void>;
+  /**
+   * Connects anew to an upstream: what is in flight may finish, what comes meanwhile waits. Resolves
+   * to the number of connections that were renewed. Rejects with a reason in words.
+   */
+  restart(upstream: string): Promise<number>;
+  /** Tells what happens from now on; returns what stops it. */
+  follow(tell: (event: ProxyEvent) => void): () => void;
 }

@@ -6,11 +6,21 @@ import type { JsonObject } from "../wire/message.ts";
 import { isObject } from "../wire/message.ts";
 import type { ListKind } from "../wire/methods.ts";
 import { canonical } from "./canonical.ts";
+import type { TransportKind } from "./transport.ts";
 
 /** The durable part. */
 export interface SessionRow {
-  /** `s_…`. */
+  /** `s_…`; made from the session's key where it has one (`sessionIdOf`). For people, never a secret. */
   readonly id: string;
+  /** Digest of the key that opens the session to a returning client; undefined: it can't return. */
+  readonly keyDigest: string | undefined;
+  /** Whose it is: a token's id, or "local". Nobody else is given it. */
+  readonly principal: string;
+  readonly transport: TransportKind;
+  /** What tells this client from others of its principal, as it says itself: display and matching only. */
+  readonly peer: string;
+  /** What was agreed in the handshake; empty before. */
+  readonly protocolVersion: string;
   readonly upstream: string;
   readonly credentials: string;
   readonly era: "legacy" | "modern";
@@ -21,6 +31,8 @@ export interface SessionRow {
   readonly createdAt: number;
   readonly lastSeenAt: number;
   readonly endedAt: number | undefined;
+  /** So long after `lastSeenAt` the session expires, ms. */
+  readonly timeoutMs: number;
 }
 
 /** What is known of the client from its handshake; display data and defaults only, never security. */
