@@ -112,7 +112,7 @@ describe("the virtual world", () => {
   it("gives the same randomness and ids for the same seed, others for another", () => {
     const draw = (seed: number) => {
       const world = new VirtualWorld({ seed });
-      return [world.random(), world.newId("c"), world.random()];
+      return [world.random(), world.newId("c"), world.secret(32), world.random()];
     };
     expect(draw(7)).toEqual(draw(7));
     expect(draw(7)).not.toEqual(draw(8));
@@ -133,6 +133,16 @@ describe("ids", () => {
     for (const id of ids) expect(id).toMatch(/^c_[0-9a-hjkmnp-tv-z]{26}$/);
     expect([...ids].sort()).toEqual(ids);
     expect(new Set(ids).size).toBe(ids.length);
+  });
+
+  it.each([
+    ["virtual", new VirtualWorld()],
+    ["real", realWorld()],
+  ])("and secrets of the %s world have the length asked for, and never repeat", (_, world) => {
+    const secrets = Array.from({ length: 500 }, () => world.secret(32));
+    for (const secret of secrets) expect(secret).toMatch(/^[0-9a-f]{64}$/);
+    expect(new Set(secrets).size).toBe(secrets.length);
+    expect(world.secret(1)).toHaveLength(2);
   });
 
   it("digests are keyed and equal in both worlds", () => {
