@@ -84,10 +84,9 @@ export class VirtualWorld implements World {
     return this.#makeId(prefix, this.now(), random);
   }
 
-  /** Seeded, so that a run can be repeated; fit for tests only. */
   secret(bytes: number): string {
     const random = Uint8Array.from({ length: bytes }, () => Math.floor(this.random() * 256));
-    return Buffer.from(random).toString("hex");
+    return Buffer.from(random).toString("base64url");
   }
 
   digest(key: string, text: string): string {

@@ -38,7 +38,8 @@ export const hashOf = (text: string): string => createHash("sha256").update(text
 /** A new id and the text that goes with it. The text is shown once and kept nowhere. */
 export function newTokenText(world: World): { id: string; text: string } {
   const id = world.newId("t");
-  return { id, text: `hft_${id.slice("t_".length)}_${world.secret(SECRET_BYTES)}` };
+  const secret = Buffer.from(world.secret(SECRET_BYTES), "base64url").toString("hex");
+  return { id, text: `hft_${id.slice("t_".length)}_${secret}` };
 }
 
 /** The id in a token's text; undefined if it is no such text. Proves nothing. */
