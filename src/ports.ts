@@ -197,7 +197,12 @@ export interface ClientLink extends ClientStream {
   readonly canResume: boolean;
   /** The handshake has begun a session, which is on disk. Before the answer to the handshake. */
   begun?(): void;
-  /** The session is over by our decision: what is open is closed, its key opens nothing any more. */
+  /** Something of the client's is open here (a stream, a request), so it is not away. */
+  isOpen?(): boolean;
+  /**
+   * The engine lets go of the session: everything open is closed and the link forgotten. A client that
+   * returns with its key asks at the door again (it may be given the session back, or not).
+   */
   ended?(cause: string): void;
 }
 
@@ -238,7 +243,7 @@ export interface Door {
   resume(link: ClientLink & { readonly key: string }): Promise<ClientHandler | undefined>;
   /**
    * Gives a client that returned without a key the one detached session of the same principal,
-   * transport and peer; undefined unless there is exactly one. Its key is the link's from now on.
+   * transport and peer; undefined unless it is clear which one that is.
    */
   adopt(link: ClientLink): Promise<ClientHandler | undefined>;
 }

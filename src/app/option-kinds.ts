@@ -56,6 +56,13 @@ export const duration = (words: Words, min: number, max: number): Option<number>
   read: readDuration(min, max),
 });
 
+/** A duration, or "none" for never. */
+export const orNever = (words: Words, min: number, max: number): Option<number | undefined> => ({
+  ...duration(words, min, max),
+  expected: `a duration such as "15m", from ${formatDuration(min)} to ${formatDuration(max)}, or "none"`,
+  read: orNone(readDuration(min, max)),
+});
+
 export const bytes = (words: Words, min: number, max: number): Option<number> => ({
   ...words,
   type: "bytes",

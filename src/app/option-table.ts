@@ -15,6 +15,7 @@ import {
   headers,
   integer,
   limit,
+  orNever,
   server,
   start,
   text,
@@ -159,6 +160,39 @@ const bounds = {
   ),
 };
 
+/** Sessions of clients that come over the network. */
+const sessions = {
+  isolation: choice(
+    server(
+      "isolation",
+      "session",
+      "session: each client session has its own connection to the server; shared: all sessions of " +
+        "one token share a connection, over which the server can ask nobody anything.",
+    ),
+    ["session", "shared"],
+  ),
+  sessionTimeoutMs: duration(
+    server("sessionTimeout", "24h", "How long a session stays that its client does not use."),
+    MINUTE,
+    30 * DAY,
+  ),
+  sessionIdleMs: orNever(
+    server(
+      "sessionIdle",
+      "15m",
+      "How long the connection to the server is kept for a session that nobody uses; it is made " +
+        'anew with the next call. "none" for as long as the session.',
+    ),
+    MINUTE,
+    30 * DAY,
+  ),
+  maxSessions: integer(
+    global("maxSessions", "5000", "Most sessions in memory of the whole process."),
+    1,
+    MANY,
+  ),
+};
+
 /** The journal and its folders. */
 const keeping = {
   journal: choice(
@@ -234,7 +268,7 @@ const target = {
   ),
 };
 
-export const OPTIONS = { ...waiting, ...bounds, ...keeping, ...saying, ...target };
+export const OPTIONS = { ...waiting, ...bounds, ...sessions, ...keeping, ...saying, ...target };
 
 export type OptionKey = keyof typeof OPTIONS;
 export const OPTION_KEYS = Object.keys(OPTIONS) as readonly OptionKey[];
@@ -244,6 +278,7 @@ export const OPTION_GROUPS: readonly (readonly [string, readonly OptionKey[]])[]
   ["What is wrapped", Object.keys(target) as OptionKey[]],
   ["Waiting and repeating", Object.keys(waiting) as OptionKey[]],
   ["Pace and bounds", Object.keys(bounds) as OptionKey[]],
+  ["Sessions", Object.keys(sessions) as OptionKey[]],
   ["Journal and folders", Object.keys(keeping) as OptionKey[]],
   ["Log", Object.keys(saying) as OptionKey[]],
 ];

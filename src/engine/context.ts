@@ -4,6 +4,7 @@ import type { Settings } from "../core/settings.ts";
 import type { CatalogueStore, Connector, Journal, Log } from "../ports.ts";
 import type { Dialect } from "../wire/dialect/dialect.ts";
 import type { Bounds } from "./bounds.ts";
+import type { Feed } from "./feed.ts";
 import type { Tally } from "./tally.ts";
 
 /** Who the upstream is, as digests: calls and catalogues of other ones are never mixed with it. */
@@ -26,6 +27,10 @@ export interface EngineContext {
   readonly newConnector: () => Connector;
   readonly bounds: Bounds;
   readonly tally: Tally;
+  readonly feed: Feed;
   /** A bug or a lost journal: the process must end and recover. */
   readonly fatal: (error: unknown) => void;
 }
+
+/** What all upstreams of a process have in common. */
+export type ProcessContext = Pick<EngineContext, "world" | "log" | "journal" | "fatal" | "feed">;

@@ -51,6 +51,13 @@ export class Dispatcher {
     return this.#inFlight.size + this.#writing;
   }
 
+  /** The call in flight, if there is exactly one. */
+  get onlyCall(): LiveCall | undefined {
+    if (this.#inFlight.size !== 1) return undefined;
+    for (const call of this.#inFlight.values()) return call;
+    return undefined;
+  }
+
   callOf(upstreamId: string): LiveCall | undefined {
     return this.#inFlight.get(upstreamId);
   }
@@ -284,9 +291,12 @@ export class Dispatcher {
     });
   }
 
-  /** The end of the end: what is still in flight gets no answer any more, and its callers are told. */
-  async abandon(cause: string): Promise<void> {
-    const calls = [...this.#inFlight.values()];
+  /**
+   * The end of the end: what is still in flight gets no answer any more, and its callers are told.
+   * `isLeft`: calls that may be sent again stay on disk as they are, for the next process.
+   */
+  async abandon(cause: string, isLeft: (call: LiveCall) => boolean = () => false): Promise<void> {
+    const calls = [...this.#inFlight.values()].filter((call) => !isLeft(call));
     this.#inFlight.clear();
     const scribe = this.#hooks.scribe();
     await Promise.all(

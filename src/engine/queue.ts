@@ -6,7 +6,7 @@
  * Q2. A call that left is in the window until it comes back, exactly once.
  * Q3. Payloads beyond `RESIDENT_MAX_BYTES` wait on disk.
  */
-import { patienceMs, UNSAFE_PATIENCE_MS } from "../core/offline.ts";
+import { UNSAFE_PATIENCE_MS } from "../core/offline.ts";
 import type { CallChange } from "../core/call.ts";
 import type { Channel } from "./channel.ts";
 import type { EngineContext } from "./context.ts";
@@ -21,8 +21,6 @@ export interface QueueHooks {
   readonly supervisor: () => Supervisor;
   readonly cataloguer: () => Cataloguer;
   readonly keeper: () => Keeper;
-  /** The name that the client gave itself; undefined for a line without a client. */
-  readonly clientName: string | undefined;
   /** Whether one more call may be under way. */
   hasRoom(): boolean;
   /** Sends the call; it has left its lane and entered the window. */
@@ -105,6 +103,11 @@ export class Queue {
   /** No new bytes leave; what waits stays. */
   pause(): void {
     this.#isPaused = true;
+  }
+
+  resume(): void {
+    this.#isPaused = false;
+    this.pump();
   }
 
   add(call: LiveCall, lane: "main" | "late"): void {
@@ -209,8 +212,8 @@ export class Queue {
     if (call.row.deadlineAt <= at && !call.isWaitEnding) {
       return { kind: "expire", id, cause: "the time it was accepted for was over", at };
     }
-    const patience = patienceMs(this.#hooks.clientName ?? "");
     const [waiter] = call.waiters;
+    const patience = waiter?.patienceMs;
     if (patience === undefined || waiter === undefined || call.row.safety !== "unsafe")
       return undefined;
     // Promised to run late: whoever waits for it now was not the one that it was promised to.

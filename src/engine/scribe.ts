@@ -41,6 +41,7 @@ export class Scribe {
     try {
       const seq = await call.journal.admit(call.row);
       call.row = { ...call.row, seq };
+      for (const waiter of call.waiters) waiter.accepted?.(call.row.id);
       return true;
     } catch (error) {
       if (!(error instanceof JournalError)) throw error;

@@ -35,7 +35,7 @@ export interface SupervisorHooks {
   onDown(cause: Failure, resumable: ReadonlySet<string>): void;
   /** The session of an earlier connection could not be taken up again: what was resumable is lost. */
   onUnresumed(cause: Failure): void;
-  onLink(link: Link): void;
+  onLink(link: Link, was: Link["state"]): void;
   hasCaller(): boolean;
   /** Requests in flight: a busy line is not judged by pings. */
   isBusy(): boolean;
@@ -44,7 +44,7 @@ export interface SupervisorHooks {
 export class Supervisor {
   readonly #context: EngineContext;
   readonly #hooks: SupervisorHooks;
-  readonly #connector: Connector;
+  #connector: Connector;
   readonly #liveness: Liveness;
   readonly #nonce: string;
   #dials = 0;
@@ -70,7 +70,7 @@ export class Supervisor {
           "request",
           5_000,
         ),
-      isStdio: this.#connector.kind === "stdio",
+      isStdio: () => this.#connector.kind === "stdio",
       isBusy: () => hooks.isBusy(),
       onDead: (cause) => {
         this.#down(cause, undefined);
@@ -115,6 +115,22 @@ export class Supervisor {
     if (isAway(this.#link.state)) this.#apply({ kind: "use" });
   }
 
+  /**
+   * Another connection, now: the one there is goes, an attempt under way is given up, and what held
+   * attempts back is forgotten.
+   */
+  renew(cause: Failure): void {
+    const channel = this.#channel;
+    if (channel?.connection !== undefined) this.#down(cause, undefined);
+    else if (channel !== undefined) {
+      this.#abort?.abort();
+      this.#channel = undefined;
+    }
+    // The configuration may say something else by now.
+    this.#connector = this.#context.newConnector();
+    this.#apply({ kind: "renew" });
+  }
+
   /** The machine slept or its clock stepped: what is open is suspect, what waits may go at once. */
   wake(): void {
     this.#apply({ kind: "wake" });
@@ -155,7 +171,7 @@ export class Supervisor {
     });
     if (this.#link === before) return;
     if (this.#link.state !== before.state) this.#logState(before);
-    this.#hooks.onLink(this.#link);
+    this.#hooks.onLink(this.#link, before.state);
     this.#plan();
   }
 
