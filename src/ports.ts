@@ -50,16 +50,17 @@ export interface Journal {
   applyLater(change: CallChange): void;
   find(id: string): Promise<CallRow | undefined>;
   list(filter: CallFilter): Promise<readonly CallRow[]>;
+  /** Survives the process once it resolves, not the power. */
   saveSession(row: SessionRow): Promise<void>;
   findSession(id: string): Promise<SessionRow | undefined>;
-  /** All sessions that are kept, ended ones too. */
+  /** All sessions that are kept, ended ones too, in the order in which they were first saved. */
   sessions(): Promise<readonly SessionRow[]>;
   /** A small durable fact (breaker state, child process groups); `undefined` forgets it. */
   keep(key: string, value: string | undefined): Promise<void>;
   kept(prefix: string): Promise<ReadonlyMap<string, string>>;
   /**
    * Drops the payloads of calls settled before `resultsBefore` and keeps their rows; deletes rows
-   * settled before `recordsBefore`, and sessions without rows that were last seen before it. In short
+   * settled before `recordsBefore`, and sessions without rows that ended or expired before it. In short
    * steps, between which other work goes on. Resolves to the number of rows deleted.
    */
   prune(resultsBefore: number, recordsBefore: number): Promise<number>;

@@ -35,6 +35,11 @@ export interface SessionRow {
   readonly timeoutMs: number;
 }
 
+/** The instant from which on nobody is given it back any more: its end, or else its expiry. */
+export function sessionOverAt(row: SessionRow): number {
+  return row.endedAt ?? row.lastSeenAt + row.timeoutMs;
+}
+
 /** What is known of the client from its handshake; display data and defaults only, never security. */
 export interface ClientFacts {
   readonly name: string;

@@ -125,6 +125,10 @@ export class StagedJournal implements Journal {
     return this.#inner.findSession(id);
   }
 
+  sessions(): Promise<readonly SessionRow[]> {
+    return this.#inner.sessions();
+  }
+
   keep(key: string, value: string | undefined): Promise<void> {
     if (value === undefined) this.#facts.delete(key);
     else this.#facts.set(key, value);
