@@ -30,10 +30,18 @@ describe("the shield", () => {
   it("S3: warns once of an unknown outcome, then lets pass; with block it never does", () => {
     const warn = new Shield();
     warn.remember("f", doubt);
-    expect(["f", "f", "f"].map((f) => warn.check(f, 1, "warn").kind)).toEqual(["warn", "pass", "pass"]);
+    expect(["f", "f", "f"].map((f) => warn.check(f, 1, "warn").kind)).toEqual([
+      "warn",
+      "pass",
+      "pass",
+    ]);
     const block = new Shield();
     block.remember("f", doubt);
-    expect(["f", "f", "f"].map((f) => block.check(f, 1, "block").kind)).toEqual(["warn", "warn", "warn"]);
+    expect(["f", "f", "f"].map((f) => block.check(f, 1, "block").kind)).toEqual([
+      "warn",
+      "warn",
+      "warn",
+    ]);
     expect(block.check("f", SHIELD_MS + 1, "block").kind).toBe("pass");
     const off = new Shield();
     off.remember("f", doubt);
