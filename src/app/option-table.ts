@@ -24,6 +24,7 @@ import {
   MANY,
   MINUTE,
 } from "./option-kinds.ts";
+import { listening } from "./listening-options.ts";
 
 /** Waiting and repeating. */
 const waiting = {
@@ -234,7 +235,7 @@ const target = {
   ),
 };
 
-export const OPTIONS = { ...waiting, ...bounds, ...keeping, ...saying, ...target };
+export const OPTIONS = { ...waiting, ...bounds, ...keeping, ...listening, ...saying, ...target };
 
 export type OptionKey = keyof typeof OPTIONS;
 export const OPTION_KEYS = Object.keys(OPTIONS) as readonly OptionKey[];
@@ -245,6 +246,7 @@ export const OPTION_GROUPS: readonly (readonly [string, readonly OptionKey[]])[]
   ["Waiting and repeating", Object.keys(waiting) as OptionKey[]],
   ["Pace and bounds", Object.keys(bounds) as OptionKey[]],
   ["Journal and folders", Object.keys(keeping) as OptionKey[]],
+  ["Listening", Object.keys(listening) as OptionKey[]],
   ["Log", Object.keys(saying) as OptionKey[]],
 ];
 
