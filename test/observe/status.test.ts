@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
-import { ageText, NO_PAINT, renderStatus, sizeText } from "../../src/observe/status.ts";
+import { renderStatus } from "../../src/observe/status.ts";
+import { ageText, NO_PAINT, sizeText } from "../../src/observe/text.ts";
 import { makeSession, makeStatus, makeUpstream, SAMPLE_NOW } from "../app/support/samples.ts";
 
 const lines = (...texts: string[]) => texts.join("\n");
