@@ -20,8 +20,10 @@ function whereLines(serving: ServingStatus, now: number, paint: Paint): string[]
   const { address, configPath, loadedAt, problem } = serving;
   const loaded = `loaded ${ageText(now - loadedAt)} ago`;
   return [
-    `serving  ${safe(address)}, as ${safe(configPath)} said when it was ${loaded}`,
-    ...(problem === undefined ? [] : [`${paint.red("!")} the file as it is now: ${safe(problem)}`]),
+    `serving  ${safe(address)} with ${safe(configPath)}, ${loaded}`,
+    ...(problem === undefined
+      ? []
+      : [`${paint.red("!")} the file as it is now is not used: ${safe(problem)}`]),
   ];
 }
 

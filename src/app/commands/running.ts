@@ -19,17 +19,15 @@ export async function runningProxies(folders: Folders, outside: Outside): Promis
   return running;
 }
 
-const namesOf = ({ status }: RunningProxy): string[] => [
-  ...new Set([status.upstreamName, ...status.upstreams.map(({ name }) => name)]),
-];
+const namesOf = ({ status }: RunningProxy): string[] => status.upstreams.map(({ name }) => name);
 
 /** Those with an upstream of this name. Throws `ConfigError` if there is none. */
 export function proxiesWith(name: string, proxies: readonly RunningProxy[]): RunningProxy[] {
   const found = proxies.filter((proxy) => namesOf(proxy).includes(name));
   if (found.length > 0) return found;
   const names = [...new Set(proxies.flatMap(namesOf))].sort();
-  const known = names.length === 0 ? "no proxy is running" : `there are ${names.join(", ")}`;
-  throw new ConfigError(
-    `no running proxy has a server "${name}"${didYouMean(name, names)}; ${known}`,
-  );
+  const known =
+    names.length === 0 ? "no proxy is running" : `those that run have ${names.join(", ")}`;
+  const hint = didYouMean(name, names) || `; ${known}`;
+  throw new ConfigError(`no running proxy has a server "${name}"${hint}`);
 }

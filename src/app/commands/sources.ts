@@ -9,9 +9,9 @@ import { repeatedCall } from "../../core/repeated-call.ts";
 import { isTerminal } from "../../core/call.ts";
 import type { ProxyStatus } from "../../core/status.ts";
 import type { CallFilter, Control, Journal } from "../../ports.ts";
-import { findProxies } from "../control-client.ts";
 import type { Folders } from "../options.ts";
 import type { JournalReader } from "./journal-reader.ts";
+import { runningProxies } from "./running.ts";
 import type { Outside } from "./screen.ts";
 
 /** What can be done without a process that has connections. */
@@ -98,18 +98,14 @@ async function endSession(journal: Journal, id: string, at: number): Promise<voi
 export async function findSources(folders: Folders, outside: Outside): Promise<CallSource[]> {
   const sources: CallSource[] = [];
   const owned = new Set<string | undefined>();
-  for (const proxy of await findProxies(folders.run, outside.around.platform, outside.world)) {
-    if ("error" in proxy) {
-      outside.error(`holdfast: the proxy at ${proxy.path} gave no answer: ${proxy.error}\n`);
-      continue;
-    }
-    owned.add(proxy.status.journal.path);
+  for (const { client, status } of await runningProxies(folders, outside)) {
+    owned.add(status.journal.path);
     sources.push({
-      name: proxy.status.upstreamName,
-      status: proxy.status,
-      control: proxy.client,
+      name: status.upstreamName,
+      status,
+      control: client,
       close: () => {
-        proxy.client.close();
+        client.close();
       },
     });
   }

@@ -44,7 +44,7 @@ export function makeSession(overrides: Partial<SessionStatus> = {}): SessionStat
   };
 }
 
-export function makeSummary(overrides: Partial<UpstreamSummary> = {}): UpstreamSummary {
+export function makeUpstreamSummary(overrides: Partial<UpstreamSummary> = {}): UpstreamSummary {
   return {
     name: "github",
     target: "npx -y @modelcontextprotocol/server-github",
@@ -67,7 +67,7 @@ export function makeStatus(overrides: Partial<ProxyStatus> = {}): ProxyStatus {
     upstreamName: "github",
     health: "healthy",
     reasons: [],
-    upstreams: [makeSummary()],
+    upstreams: [makeUpstreamSummary()],
     sessions: [makeSession()],
     serving: undefined,
     heldForPerson: 0,
