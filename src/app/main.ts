@@ -11,6 +11,7 @@ import { realWorld, type World } from "../base/world.ts";
 import { stdioListener } from "../downstream/stdio.ts";
 import { Bounds } from "../engine/bounds.ts";
 import type { EngineContext } from "../engine/context.ts";
+import { Gate } from "../engine/gate.ts";
 import { Proxy } from "../engine/proxy.ts";
 import { Tally } from "../engine/tally.ts";
 import { serveControl, type ControlServer } from "../observe/control.ts";
@@ -185,6 +186,9 @@ class Run {
   #context(): EngineContext {
     const plan = this.#plan;
     const settings = engineSettings(plan);
+    const fatal = (error: unknown) => {
+      this.#fatal(error);
+    };
     return {
       world: this.#world,
       log: this.#log,
@@ -211,10 +215,9 @@ class Run {
           },
         }),
       bounds: new Bounds(settings.limits),
+      gate: new Gate({ world: this.#world, settings, fatal }),
       tally: new Tally(),
-      fatal: (error) => {
-        this.#fatal(error);
-      },
+      fatal,
     };
   }
 

@@ -91,7 +91,6 @@ export class Line {
       cataloguer,
       keeper,
       clientName: client?.name,
-      hasRoom: () => this.dispatcher.hasRoom,
       go: (call, channel) => {
         this.dispatcher.dispatch(call, channel);
       },

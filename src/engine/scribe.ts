@@ -160,7 +160,7 @@ export class Scribe {
     const isMain = call.row.acknowledgedAt === undefined && call.waiters.size > 0;
     queue.add(call, isMain ? "main" : "late");
     this.#hooks.keeper().watch(call);
-    if (await isMine) queue.pump();
+    if (await isMine) queue.pump(call.row.sessionId);
   }
 
   /** Somebody else's change came first: it has ended on disk, and whoever ended it may not know us. */

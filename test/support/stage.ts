@@ -7,6 +7,7 @@ import { type Failure, failure } from "../../src/core/failure.ts";
 import type { Settings } from "../../src/core/settings.ts";
 import { EMPTY_CATALOGUE, type Catalogue } from "../../src/core/catalogue.ts";
 import { Bounds } from "../../src/engine/bounds.ts";
+import { Gate } from "../../src/engine/gate.ts";
 import { Proxy } from "../../src/engine/proxy.ts";
 import type { Leftover } from "../../src/engine/rescuer.ts";
 import type { Outcome } from "../../src/core/verdict.ts";
@@ -381,6 +382,9 @@ export class Stage {
     this.catalogue = options.catalogue ?? EMPTY_CATALOGUE;
     const settings: Settings = { ...SETTINGS, ...options.settings };
     this.bounds = new Bounds(settings.limits);
+    const fatal = (error: unknown) => {
+      this.fatal.push(error);
+    };
     this.proxy = new Proxy(
       {
         world: this.#own,
@@ -399,10 +403,9 @@ export class Stage {
         journal: () => this.#ready.promise,
         newConnector: () => this.upstream.connector(),
         bounds: this.bounds,
+        gate: new Gate({ world: this.#own, settings, fatal }),
         tally: new Tally(),
-        fatal: (error) => {
-          this.fatal.push(error);
-        },
+        fatal,
       },
       { version: "0", pid: 1, onEmpty: (cause) => this.empty.push(cause) },
     );
