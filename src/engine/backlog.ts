@@ -3,17 +3,19 @@
  * a dead process.
  *
  * Q4. A lane is first in, first out by order of acceptance; a call that comes back takes its old place.
- * Q5. At most one writing call of a lane is under way, and at most `READS_MAX` reads.
+ * Q5. At most one writing call of a lane is under way, and at most `READS_MAX` reads begin beside each
+ *     other while other sessions wait.
  * Q6. Lanes concern backlogs only; while nothing waits, nothing is limited.
  */
 import type { LiveCall } from "./live-call.ts";
 import type { Claim } from "./turns.ts";
 
-/** Reads of one lane that are under way at once. */
+/** Reads of one lane that are under way at once; a session alone may use the whole window. */
 export const READS_MAX = 4;
 
 export class Lane {
-  readonly kind: "main" | "late";
+  readonly sessionId: string;
+  readonly isLate: boolean;
   /** Slots that it has asked for, first come first. What goes is the head at the time of the grant. */
   readonly claims: Claim[] = [];
   /** In order; calls that ended elsewhere stay until they come to the head. */
@@ -23,8 +25,9 @@ export class Lane {
   /** Calls that left it and have not come back. */
   readonly #underWay = new Set<LiveCall>();
 
-  constructor(kind: "main" | "late") {
-    this.kind = kind;
+  constructor(sessionId: string, isLate: boolean) {
+    this.sessionId = sessionId;
+    this.isLate = isLate;
   }
 
   get size(): number {
@@ -80,8 +83,8 @@ export class Lane {
   }
 
   /** The calls, from the head on, that may go beside those that are under way. */
-  ready(): readonly LiveCall[] {
-    let reads = READS_MAX;
+  ready(readsMax: number): readonly LiveCall[] {
+    let reads = readsMax;
     let writes = 1;
     for (const { row } of this.#underWay) {
       if (row.safety === "read") reads--;
@@ -136,4 +139,7 @@ export interface Lanes {
   readonly late: Lane;
 }
 
-export const newLanes = (): Lanes => ({ main: new Lane("main"), late: new Lane("late") });
+export const newLanes = (sessionId: string): Lanes => ({
+  main: new Lane(sessionId, false),
+  late: new Lane(sessionId, true),
+});

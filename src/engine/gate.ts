@@ -63,6 +63,11 @@ export class Gate {
 
   // ── The window ────────────────────────────────────────────────────────────────────────────────
 
+  /** Calls of the backlog that may be under way at once, now. */
+  get window(): number {
+    return this.#window;
+  }
+
   /** Wants a slot. It may be granted before this returns. */
   claim(claim: Claim): void {
     const priority = claim.isDeferred ? 0 : 1;
@@ -72,6 +77,11 @@ export class Gate {
 
   withdraw(claim: Claim): void {
     this.#turns.withdraw(claim);
+  }
+
+  /** Whether another session waits for a slot that does not come after that one anyway. */
+  isWantedBeside(sessionId: string, isDeferred: boolean): boolean {
+    return this.#turns.isWantedBeside(sessionId, isDeferred);
   }
 
   /** Calls may go over that line. The first one after none could is a recovery: the window starts small. */

@@ -8,7 +8,7 @@
  * Q3. Payloads beyond `RESIDENT_MAX_BYTES` wait on disk.
  */
 import type { CallChange } from "../core/call.ts";
-import { type Lane, type Lanes, newLanes } from "./backlog.ts";
+import { type Lane, type Lanes, newLanes, READS_MAX } from "./backlog.ts";
 import type { Cataloguer } from "./cataloguer.ts";
 import type { Channel } from "./channel.ts";
 import type { EngineContext } from "./context.ts";
@@ -93,7 +93,7 @@ export class Queue {
     );
     for (const call of lasting) {
       this.#hooks.keeper().release(call);
-      this.remove(call);
+      this.#takeOut(call);
     }
     return lasting;
   }
@@ -102,7 +102,7 @@ export class Queue {
 
   add(call: LiveCall, kind: "main" | "late"): void {
     const { sessionId } = call.row;
-    const lanes = this.#sessions.get(sessionId) ?? newLanes();
+    const lanes = this.#sessions.get(sessionId) ?? newLanes(sessionId);
     this.#sessions.set(sessionId, lanes);
     call.phase = "queued";
     this.#laneOf.set(call, lanes[kind]);
@@ -124,14 +124,20 @@ export class Queue {
 
   /** The call ended, wherever it was. */
   remove(call: LiveCall): void {
+    const hasWaited = this.#laneOf.has(call);
+    this.#takeOut(call);
+    // It may have been what the next one waited behind.
+    if (hasWaited) this.pump(call.row.sessionId);
+    else this.leave(call, false);
+  }
+
+  #takeOut(call: LiveCall): void {
     const lane = this.#laneOf.get(call);
-    if (lane !== undefined) {
-      this.#laneOf.delete(call);
-      lane.drop(call);
-      this.#trim(lane);
-    }
-    this.leave(call, false);
     if (this.#resident.delete(call)) this.#residentBytes -= call.bytes;
+    if (lane === undefined) return;
+    this.#laneOf.delete(call);
+    lane.drop(call);
+    this.#trim(lane);
     this.#forgetIdle(call.row.sessionId);
   }
 
@@ -204,9 +210,15 @@ export class Queue {
     return undefined;
   }
 
+  #ready(lane: Lane): readonly LiveCall[] {
+    const { gate, settings } = this.#context;
+    const isCrowded = gate.isWantedBeside(lane.sessionId, lane.isLate);
+    return lane.ready(isCrowded ? READS_MAX : settings.backlogWindow);
+  }
+
   /** Withdraws claims for which there is no call. What may go, says the answer. */
   #trim(lane: Lane): readonly LiveCall[] {
-    const ready = lane.ready();
+    const ready = this.#ready(lane);
     for (const claim of lane.claims.splice(ready.length)) this.#context.gate.withdraw(claim);
     return ready;
   }
@@ -216,8 +228,8 @@ export class Queue {
     // Granted claims leave the list while this runs, each with the call that it was for.
     for (const call of this.#trim(lane).slice(lane.claims.length)) {
       const claim: Claim = {
-        sessionId: call.row.sessionId,
-        isDeferred: lane.kind === "late",
+        sessionId: lane.sessionId,
+        isDeferred: lane.isLate,
         bytes: call.bytes,
         granted: (slot) => {
           lane.claims.splice(lane.claims.indexOf(claim), 1);
@@ -233,7 +245,7 @@ export class Queue {
   #takeSlot(lane: Lane, slot: Slot): boolean {
     const channel = this.#openChannel();
     if (channel === undefined) return false;
-    for (let [call] = lane.ready(); call !== undefined; [call] = lane.ready()) {
+    for (let [call] = this.#ready(lane); call !== undefined; [call] = this.#ready(lane)) {
       const how = lastLook(this.#context, this.#hooks.cataloguer(), this.#hooks.clientName, call);
       this.#hooks.keeper().release(call);
       this.#laneOf.delete(call);

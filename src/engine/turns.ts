@@ -3,7 +3,9 @@
  * A lane claims a slot for each call that may go; a free slot is granted to one of the claims.
  *
  * Q7. Sessions take turns by bytes (deficit round robin): a turn is worth `QUANTUM_BYTES` of requests, and
- *     for a larger one a session saves up over several turns while the others have theirs.
+ *     for a larger one a session saves up over several turns while the others have theirs. A small
+ *     request counts as `CALL_MIN_BYTES`: it keeps the server busy, too, and one session's hundreds of
+ *     them must not pass in one turn.
  * Q8. While another session waits in its class, one session holds at most half of the window, rounded up.
  * Q9. Claims of callers who wait come before those of deferred calls, but a waiting deferred claim is
  *     passed over at most nine times in a row.
@@ -42,6 +44,8 @@ export interface TurnRules {
 
 /** What a session may send in one turn. */
 export const QUANTUM_BYTES = 64 * 1024;
+/** What a call counts for at least. */
+export const CALL_MIN_BYTES = 16 * 1024;
 /** Of so many grants in a row one goes to a deferred claim that waits. */
 export const DEFERRED_EVERY = 10;
 
@@ -69,8 +73,9 @@ class Ring {
     return this.#size;
   }
 
-  get sessions(): number {
-    return this.#turns.size;
+  /** Whether another session has a claim here. */
+  hasOthers(sessionId: string): boolean {
+    return this.#turns.size > (this.#turns.has(sessionId) ? 1 : 0);
   }
 
   add(entry: Entry): void {
@@ -87,7 +92,7 @@ class Ring {
     for (;;) {
       const [sessionId, turn] = must(this.#turns.entries().next().value, "a claim to grant");
       const entry = must(turn.entries[0], "a claim of the session whose turn it is");
-      const { bytes } = entry.claim;
+      const bytes = Math.max(entry.claim.bytes, CALL_MIN_BYTES);
       if (mayTake(sessionId)) {
         refusals = 0;
         if (!turn.isBegun) turn.credit += QUANTUM_BYTES;
@@ -159,7 +164,7 @@ export class Turns implements Queue<Run, ClaimOptions> {
     const ring = isDeferred ? this.#deferred : this.#interactive;
     const share = Math.ceil(this.#rules.window() / 2);
     const { claim, run } = ring.take(
-      (sessionId) => ring.sessions === 1 || this.held(sessionId) < share,
+      (sessionId) => !ring.hasOthers(sessionId) || this.held(sessionId) < share,
     );
     this.#sinceDeferred = isDeferred || this.#deferred.size === 0 ? 0 : this.#sinceDeferred + 1;
     this.#held.set(claim.sessionId, this.held(claim.sessionId) + 1);
@@ -176,6 +181,13 @@ export class Turns implements Queue<Run, ClaimOptions> {
     const held = this.held(sessionId) - 1;
     if (held > 0) this.#held.set(sessionId, held);
     else this.#held.delete(sessionId);
+  }
+
+  /** Whether a claim of another session waits that does not come after those of this one anyway. */
+  isWantedBeside(sessionId: string, isDeferred: boolean): boolean {
+    return (
+      this.#interactive.hasOthers(sessionId) || (isDeferred && this.#deferred.hasOthers(sessionId))
+    );
   }
 
   held(sessionId: string): number {

@@ -355,6 +355,8 @@ export interface StageOptions {
   readonly world?: VirtualWorld;
   readonly upstream?: ScriptedUpstream;
   readonly credentials?: string;
+  /** Of another stage: both are lines to the same upstream. */
+  readonly gate?: Gate;
 }
 
 /** A proxy on the stage. `start()` recovers its journal; clients come with `connect()`. */
@@ -364,6 +366,7 @@ export class Stage {
   readonly journal: StagedJournal;
   readonly proxy: Proxy;
   readonly bounds: Bounds;
+  readonly gate: Gate;
   readonly #own: MortalWorld;
   readonly #options: StageOptions;
   readonly fatal: unknown[] = [];
@@ -385,6 +388,7 @@ export class Stage {
     const fatal = (error: unknown) => {
       this.fatal.push(error);
     };
+    this.gate = options.gate ?? new Gate({ world: this.#own, settings, fatal });
     this.proxy = new Proxy(
       {
         world: this.#own,
@@ -403,7 +407,7 @@ export class Stage {
         journal: () => this.#ready.promise,
         newConnector: () => this.upstream.connector(),
         bounds: this.bounds,
-        gate: new Gate({ world: this.#own, settings, fatal }),
+        gate: this.gate,
         tally: new Tally(),
         fatal,
       },
