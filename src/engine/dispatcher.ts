@@ -274,6 +274,8 @@ export class Dispatcher {
     const scribe = this.#hooks.scribe();
     await Promise.all(
       calls.map(async ([, call]) => {
+        // The window is the upstream's: other lines go on, also where somebody else ended the call.
+        this.#hooks.queue().leave(call, false);
         const words = `no answer came before the end: ${cause}`;
         if (await scribe.bury(call, "outcome_unknown", words)) scribe.end(call, undefined);
       }),

@@ -163,6 +163,7 @@ export class Queue {
 
   /** A connection begins to serve. */
   restart(): void {
+    if (this.#isPaused) return;
     this.#context.gate.serving(this);
     this.pump();
   }

@@ -167,6 +167,23 @@ describe("the late lane", () => {
   });
 });
 
+describe("a read behind a write that may not go yet", () => {
+  it("goes when that write is withdrawn, without waiting for the one under way", async () => {
+    const rig = new QueueRig();
+    const [first, second, read] = [
+      rig.add("s", { safety: "unsafe" }),
+      rig.add("s", { safety: "unsafe" }),
+      rig.add("s"),
+    ];
+    rig.up();
+    await rig.world.advance(1_000);
+    expect([first.state, second.state, read.state]).toEqual(["sent", "waiting", "waiting"]);
+    rig.withdraw(second);
+    await rig.world.advance(1_000);
+    expect(read.state).toBe("sent");
+  });
+});
+
 describe("what waits on a line that goes away", () => {
   it("claims nothing there, and leaves the window to the others", async () => {
     const rig = new QueueRig({}, 2);

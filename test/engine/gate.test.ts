@@ -92,6 +92,69 @@ describe("the window of an upstream", () => {
   });
 });
 
+describe("a line that ends", () => {
+  it("no longer counts as one that serves, even if its connection comes up that late", async () => {
+    const rig = new QueueRig({}, 2);
+    rig.addMany(60, "s", { line: 1 });
+    rig.up(1);
+    while (rig.gate.window < 8) await rig.answer(rig.inFlight[0]!);
+    rig.lines[0]!.queue.pause();
+    rig.up(0);
+    rig.down(1);
+    rig.up(1);
+    expect(rig.gate.window).toBe(1);
+  });
+
+  it("leaves its slots to the others at once, whatever its journal does", async () => {
+    const settings = { backlogWindow: 1, drainMs: 1_000 };
+    const one = await new Stage({ settings }).start();
+    const { world, gate } = one;
+    const two = await new Stage({ settings, world, gate }).start();
+    const clients = [await one.connected(), await two.connected()] as const;
+    for (const stage of [one, two]) {
+      stage.upstream.keeps.add("write");
+      stage.upstream.kill(failure("reset", "away"));
+    }
+    clients[0].call("write", "a");
+    await world.advance(10);
+    clients[1].call("write", "b");
+    one.upstream.down = undefined;
+    await world.advance(5_000);
+    two.upstream.down = undefined;
+    await world.advance(5_000);
+    expect([one.upstream.kept.size, two.upstream.kept.size]).toEqual([1, 0]);
+    one.journal.hold();
+    const over = one.proxy.drain("the client left");
+    await world.advance(2_000);
+    expect(two.upstream.kept.size).toBe(1);
+    one.journal.release();
+    await world.advance(10_000);
+    await over;
+  });
+});
+
+describe("the window of a real line", () => {
+  it("starts with one call at every recovery", async () => {
+    const stage = await new Stage().start();
+    const client = await stage.connected();
+    for (let outage = 0; outage < 3; outage++) {
+      stage.upstream.kill(failure("reset", "away"));
+      for (let i = 0; i < 20; i++) client.call("read", `${String(outage)} ${String(i)}`);
+      await stage.world.advance(10);
+      stage.upstream.keeps.add("read");
+      stage.upstream.down = undefined;
+      await stage.world.runUntil(() => stage.upstream.kept.size > 0, 5_000);
+      await stage.world.advance(1);
+      expect([stage.gate.window, stage.upstream.kept.size]).toEqual([1, 1]);
+      stage.upstream.keeps.clear();
+      stage.upstream.answer(`${String(outage)} 0`);
+      await stage.world.advance(1_000);
+      expect(stage.gate.window).toBe(8);
+    }
+    expect(stage.fatal).toEqual([]);
+  });
+});
+
 describe("a configured rate", () => {
   it("holds for all lines together, on the world's clock", async () => {
     const rig = new QueueRig({ replayRate: 10 }, 2);
