@@ -31,7 +31,7 @@ const callOf = (client: ScriptedClient, id: number): string =>
   client.accepted.get(String(id)) ?? `request ${String(id)} is no call`;
 
 describe("the key of a session", () => {
-  it("G3: is good for nothing before the session is on disk, and the client hears of it afterwards", async () => {
+  it("SY1: is good for nothing before the session is on disk, and the client hears of it afterwards", async () => {
     const stage = await new Stage().start();
     stage.journal.hold("session");
     const client = stage.guest(HTTP);
@@ -187,7 +187,7 @@ describe("a session that nobody uses", () => {
 });
 
 describe("a client whose connection is its only stream", () => {
-  it("B1: is given what it missed when its connection is back, once", async () => {
+  it("OU1: is given what it missed when its connection is back, once", async () => {
     const [stage, client] = await begun(WS);
     stage.upstream.keeps.add("write").add("read");
     const write = client.call("write", "w");
