@@ -140,8 +140,8 @@ export class Line {
     while (this.dispatcher.underWay > 0 && world.now() < endAt) {
       await new Promise<void>((resolve) => world.timer(RENEW_LOOK_MS, resolve));
     }
-    this.queue.resume();
     this.supervisor.renew(failure("reset", cause));
+    this.queue.resume();
   }
 
   /** `isLeft`: calls in flight whose end is the next process's business. */

@@ -99,11 +99,6 @@ export class Queue {
 
   // ── In and out ────────────────────────────────────────────────────────────────────────────────
 
-  resume(): void {
-    this.#isPaused = false;
-    this.pump();
-  }
-
   add(call: LiveCall, kind: "main" | "late"): void {
     const { sessionId } = call.row;
     const lanes = this.#sessions.get(sessionId) ?? newLanes(sessionId);
@@ -162,6 +157,12 @@ export class Queue {
   pause(): void {
     this.#isPaused = true;
     this.down();
+  }
+
+  /** The end of a pause; what waits goes over the connection there is, or over the next. */
+  resume(): void {
+    this.#isPaused = false;
+    if (this.#hooks.supervisor().serving !== undefined) this.restart();
   }
 
   /** A connection begins to serve. */
