@@ -64,8 +64,7 @@ async function everythingAt(lab: Lab, mode: "streamableHttp" | "sse"): Promise<s
 }
 
 /** The official client's transport for it; deprecated with the protocol revision that it speaks. */
-const legacySse = (url: string): Transport =>
-  new SSEClientTransport(new URL(url)) as Transport;
+const legacySse = (url: string): Transport => new SSEClientTransport(new URL(url)) as Transport;
 
 /** Our own word in an answer may be there; nothing else may differ. */
 function withoutOurMeta(value: unknown): unknown {
