@@ -10,6 +10,7 @@ import type { Outcome } from "./core/verdict.ts";
 import type { SessionRow } from "./core/session.ts";
 import type { Catalogue } from "./core/catalogue.ts";
 import type { JournalStats, ProxyStatus, RecoveryReport } from "./core/status.ts";
+import type { ProxyEvent } from "./core/event.ts";
 
 // ── Journal ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -27,6 +28,9 @@ export interface Recovery {
 /** Which rows to list; every filter given must hold. Newest first. */
 export interface CallFilter {
   readonly states?: readonly string[];
+  readonly sessionId?: string;
+  /** Only calls whose outcome nobody was given yet, live ones among them. */
+  readonly isUndelivered?: boolean;
   readonly limit?: number;
 }
 
@@ -46,14 +50,17 @@ export interface Journal {
   applyLater(change: CallChange): void;
   find(id: string): Promise<CallRow | undefined>;
   list(filter: CallFilter): Promise<readonly CallRow[]>;
+  /** Survives the process once it resolves, not the power. */
   saveSession(row: SessionRow): Promise<void>;
   findSession(id: string): Promise<SessionRow | undefined>;
+  /** All sessions that are kept, ended ones too, in the order in which they were first saved. */
+  sessions(): Promise<readonly SessionRow[]>;
   /** A small durable fact (breaker state, child process groups); `undefined` forgets it. */
   keep(key: string, value: string | undefined): Promise<void>;
   kept(prefix: string): Promise<ReadonlyMap<string, string>>;
   /**
    * Drops the payloads of calls settled before `resultsBefore` and keeps their rows; deletes rows
-   * settled before `recordsBefore`, and sessions without rows that were last seen before it. In short
+   * settled before `recordsBefore`, and sessions without rows that ended or expired before it. In short
    * steps, between which other work goes on. Resolves to the number of rows deleted.
    */
   prune(resultsBefore: number, recordsBefore: number): Promise<number>;
@@ -154,27 +161,105 @@ export type Inbound =
   | Malformed
   | { readonly kind: "oversize"; readonly bytes: number; readonly idText: string | undefined };
 
-/** One live connection of a client. */
-export interface ClientLink {
-  readonly id: string;
-  /** A client of this transport can come back for what it missed. */
-  readonly canResume: boolean;
-  /** False where the client can't get it any more. */
-  send(text: string): boolean;
+/** What is said to a client, as far as a transport with several streams must know it. */
+export type Said =
+  /** The answer to the request with this id, as the client spelled it. */
+  | { readonly kind: "reply"; readonly idText: string }
+  /** A request or notification. */
+  | { readonly kind: "message" };
+
+/** A way to a client: its whole connection, or one of several response streams of its session. */
+export interface ClientStream {
+  /** False where the client can't get it over this stream: an answer then stays in the journal. */
+  send(text: string, said: Said): boolean;
   /** Bytes handed over but not yet taken by the client. */
   bufferedBytes(): number;
+  /**
+   * The request has become a durable call: its answer can be asked for by this id from now on, also
+   * after this process (`ClientHandler.resume`). Only told where the client can resume.
+   */
+  accepted?(idText: string, callId: string): void;
+}
+
+/** A client as its listener knows it, for as long as its session lasts or its connection lives. */
+export interface ClientLink extends ClientStream {
+  readonly id: string;
+  readonly transport: TransportKind;
+  /** Whose client it is: a token's id, or "local". */
+  readonly principal: string;
+  /** What tells it from other clients of its principal, as it says itself (user agent). */
+  readonly peer: string;
+  /**
+   * The secret that opens its session to it later on (`Door.resume`), at least 128 random bits;
+   * undefined where a client can't return. A session begun over this link is stored under it.
+   */
+  readonly key: string | undefined;
+  /** A client of this transport can come back for single answers: everything of it is journalled. */
+  readonly canResume: boolean;
+  /** The handshake has begun a session, which is on disk. Before the answer to the handshake. */
+  begun?(): void;
+  /** Something of the client's is open here: it is not away. */
+  isOpen?(): boolean;
+  /** The engine lets go of the session: what is open is closed; a client that returns asks at the door. */
+  ended?(cause: string): void;
 }
 
 export interface ClientHandler {
-  receive(inbound: Inbound): void;
-  /** The client asks nothing more (EOF). What is in flight may still be answered; it may still read. */
+  /** `stream`: where answers, and what belongs to the request, go; by default the link. */
+  receive(inbound: Inbound, stream?: ClientStream): void;
+  /** Answers of these calls of the session go to this stream. Resolves to the ids that are not known. */
+  resume(callIds: readonly string[], stream: ClientStream): Promise<readonly string[]>;
+  /** The connection is gone, the session stays. What can't be sent meanwhile is kept, within bounds. */
+  detached(cause: string): void;
+  /** The connection is back on the same link: what was missed goes out. */
+  attached(): void;
+  /** The client does not come back (EOF, DELETE, a polite close); it may still read answers. */
   left(cause: string): void;
 }
 
-/** Accepts clients. `stop()` takes no more input; what was sent is flushed. */
+/** Accepts the clients of one upstream. `stop()` takes no more input; what was sent is flushed. */
 export interface Listener {
   start(accept: (link: ClientLink) => ClientHandler): void;
   stop(): Promise<void>;
+}
+
+/** The way in to one upstream. */
+export interface Door {
+  /** A client without a session; its handshake begins one. */
+  enter(link: ClientLink): ClientHandler;
+  /**
+   * Gives a client that returned with a key its session back, over `link`, from the journal if this
+   * process does not have it. Undefined where there is none for it: unknown, ended, expired, another
+   * principal's or another upstream's.
+   */
+  resume(link: ClientLink & { readonly key: string }): Promise<ClientHandler | undefined>;
+  /**
+   * Gives a client that returned without a key the one detached session of the same principal,
+   * transport and peer; undefined unless it is clear which one that is.
+   */
+  adopt(link: ClientLink): Promise<ClientHandler | undefined>;
+}
+
+/** Accepts clients of many upstreams over the network. */
+export interface NetworkListener {
+  /** Resolves to its address, such as `http://127.0.0.1:7411`. Rejects with `ConfigError`. */
+  start(doorOf: (upstream: string) => Door | undefined): Promise<string>;
+  /** Takes nothing more; open streams are ended within `graceMs` so that their clients come back. */
+  stop(graceMs: number): Promise<void>;
+}
+
+/** Who is at the door. `principal`: a token's id, or "local" where none is asked for. */
+export type Admittance =
+  | { readonly kind: "admitted"; readonly principal: string }
+  /** No token, or one that is not (any more) valid: 401. */
+  | { readonly kind: "unknown"; readonly reason: string }
+  /** A valid token that is not for this upstream: 403. */
+  | { readonly kind: "forbidden"; readonly reason: string };
+
+/** Decides who may use an upstream. Never throws. */
+export interface Gatekeeper {
+  /** `bearer`: the token of the Authorization header, if there is one. */
+  admit(bearer: string | undefined, upstream: string): Admittance;
 }
 
 // ── Observation ─────────────────────────────────────────────────────────────────────────────────
@@ -197,4 +282,15 @@ export interface Control {
   /** Withdraws a waiting call, or gives up one in flight. Rejects with a reason in words. */
   cancel(id: string): Promise<CallRow>;
   settle(id: string, note: string): Promise<CallRow>;
+  /** All sessions that are kept, newest first. */
+  sessions(): Promise<readonly SessionRow[]>;
+  /** Ends a session for good. Rejects with a reason in words. */
+  endSession(id: string): Promise<void>;
+  /**
+   * Connects anew to an upstream: what is in flight may finish, what comes meanwhile waits. Resolves
+   * to the number of connections that were renewed. Rejects with a reason in words.
+   */
+  restart(upstream: string): Promise<number>;
+  /** Tells what happens from now on; returns what stops it. */
+  follow(tell: (event: ProxyEvent) => void): () => void;
 }

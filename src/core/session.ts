@@ -6,11 +6,21 @@ import type { JsonObject } from "../wire/message.ts";
 import { isObject } from "../wire/message.ts";
 import type { ListKind } from "../wire/methods.ts";
 import { canonical } from "./canonical.ts";
+import type { TransportKind } from "./transport.ts";
 
 /** The durable part. */
 export interface SessionRow {
-  /** `s_…`. */
+  /** `s_…`; made from the session's key where it has one (`sessionIdOf`). For people, never a secret. */
   readonly id: string;
+  /** Digest of the key that opens the session to a returning client; undefined: it can't return. */
+  readonly keyDigest: string | undefined;
+  /** Whose it is: a token's id, or "local". Nobody else is given it. */
+  readonly principal: string;
+  readonly transport: TransportKind;
+  /** What tells this client from others of its principal, as it says itself: display and matching only. */
+  readonly peer: string;
+  /** What was agreed in the handshake; empty before. */
+  readonly protocolVersion: string;
   readonly upstream: string;
   readonly credentials: string;
   readonly era: "legacy" | "modern";
@@ -21,6 +31,13 @@ export interface SessionRow {
   readonly createdAt: number;
   readonly lastSeenAt: number;
   readonly endedAt: number | undefined;
+  /** So long after `lastSeenAt` the session expires, ms. */
+  readonly timeoutMs: number;
+}
+
+/** The instant from which on nobody is given it back any more: its end, or else its expiry. */
+export function sessionOverAt(row: SessionRow): number {
+  return row.endedAt ?? row.lastSeenAt + row.timeoutMs;
 }
 
 /** What is known of the client from its handshake; display data and defaults only, never security. */
@@ -41,6 +58,16 @@ export function clientFacts(handshake: JsonObject): ClientFacts {
     protocolVersion: text(handshake["protocolVersion"], ""),
     capabilities: isObject(handshake["capabilities"]) ? handshake["capabilities"] : {},
   };
+}
+
+/** The public id of the session that a key opens; the key can't be made from it. */
+export function sessionIdOf(keyDigest: string): string {
+  return `s_${keyDigest.slice(0, 24)}`;
+}
+
+/** Whether its client may still come back to it. */
+export function isOpen(session: SessionRow, now: number): boolean {
+  return session.endedAt === undefined && session.lastSeenAt + session.timeoutMs > now;
 }
 
 /**

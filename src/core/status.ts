@@ -61,12 +61,37 @@ export interface UpstreamStatus {
   readonly latencyMs: { readonly p50: number; readonly p95: number } | undefined;
 }
 
+/** One upstream over all its connections. */
+export interface UpstreamSummary {
+  readonly name: string;
+  readonly target: string;
+  readonly transport: TransportKind;
+  readonly isolation: "session" | "shared";
+  readonly sessions: number;
+  /** Connections by state. */
+  readonly connections: Readonly<Partial<Record<UpstreamState, number>>>;
+  readonly waiting: number;
+  readonly inFlight: number;
+}
+
+/** Where and since when a daemon serves, and whether it uses its configuration file as it stands. */
+export interface ServingStatus {
+  readonly address: string;
+  readonly configPath: string;
+  readonly loadedAt: number;
+  /** Why the file on disk is not what is used, in words. */
+  readonly problem: string | undefined;
+}
+
 export interface SessionStatus {
   readonly id: string;
   /** "name version" as the client gave it. */
   readonly client: string;
   readonly protocolVersion: string;
   readonly isAttached: boolean;
+  readonly principal: string;
+  readonly transport: TransportKind;
+  readonly lastSeenAt: number;
   readonly createdAt: number;
   readonly upstream: UpstreamStatus;
 }
@@ -80,7 +105,10 @@ export interface ProxyStatus {
   readonly health: "healthy" | "degraded";
   /** Why it is degraded, in words; empty when healthy. */
   readonly reasons: readonly string[];
+  readonly upstreams: readonly UpstreamSummary[];
   readonly sessions: readonly SessionStatus[];
+  /** Undefined for a wrapping proxy. */
+  readonly serving: ServingStatus | undefined;
   /** Calls left by a dead process that wait for a person: their credentials were others. */
   readonly heldForPerson: number;
   readonly journal: JournalStats;
