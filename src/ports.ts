@@ -198,26 +198,22 @@ export interface ClientLink extends ClientStream {
   readonly canResume: boolean;
   /** The handshake has begun a session, which is on disk. Before the answer to the handshake. */
   begun?(): void;
-  /** The session is over by our decision: what is open is closed, its key opens nothing any more. */
+  /** Something of the client's is open here: it is not away. */
+  isOpen?(): boolean;
+  /** The engine lets go of the session: what is open is closed; a client that returns asks at the door. */
   ended?(cause: string): void;
 }
 
 export interface ClientHandler {
   /** `stream`: where answers, and what belongs to the request, go; by default the link. */
   receive(inbound: Inbound, stream?: ClientStream): void;
-  /**
-   * Takes up what calls of this session still owe over another stream, which gets their answers.
-   * Resolves to the ids of which nothing (more) is known.
-   */
+  /** Answers of these calls of the session go to this stream. Resolves to the ids that are not known. */
   resume(callIds: readonly string[], stream: ClientStream): Promise<readonly string[]>;
   /** The connection is gone, the session stays. What can't be sent meanwhile is kept, within bounds. */
   detached(cause: string): void;
   /** The connection is back on the same link: what was missed goes out. */
   attached(): void;
-  /**
-   * The client asks nothing more and does not come back (EOF, DELETE, a polite close). What is in
-   * flight may still be answered; it may still read.
-   */
+  /** The client does not come back (EOF, DELETE, a polite close); it may still read answers. */
   left(cause: string): void;
 }
 
@@ -239,7 +235,7 @@ export interface Door {
   resume(link: ClientLink & { readonly key: string }): Promise<ClientHandler | undefined>;
   /**
    * Gives a client that returned without a key the one detached session of the same principal,
-   * transport and peer; undefined unless there is exactly one. Its key is the link's from now on.
+   * transport and peer; undefined unless it is clear which one that is.
    */
   adopt(link: ClientLink): Promise<ClientHandler | undefined>;
 }
@@ -250,6 +246,20 @@ export interface NetworkListener {
   start(doorOf: (upstream: string) => Door | undefined): Promise<string>;
   /** Takes nothing more; open streams are ended within `graceMs` so that their clients come back. */
   stop(graceMs: number): Promise<void>;
+}
+
+/** Who is at the door. `principal`: a token's id, or "local" where none is asked for. */
+export type Admittance =
+  | { readonly kind: "admitted"; readonly principal: string }
+  /** No token, or one that is not (any more) valid: 401. */
+  | { readonly kind: "unknown"; readonly reason: string }
+  /** A valid token that is not for this upstream: 403. */
+  | { readonly kind: "forbidden"; readonly reason: string };
+
+/** Decides who may use an upstream. Never throws. */
+export interface Gatekeeper {
+  /** `bearer`: the token of the Authorization header, if there is one. */
+  admit(bearer: string | undefined, upstream: string): Admittance;
 }
 
 // ── Observation ─────────────────────────────────────────────────────────────────────────────────

@@ -60,6 +60,16 @@ export function clientFacts(handshake: JsonObject): ClientFacts {
   };
 }
 
+/** The public id of the session that a key opens; the key can't be made from it. */
+export function sessionIdOf(keyDigest: string): string {
+  return `s_${keyDigest.slice(0, 24)}`;
+}
+
+/** Whether its client may still come back to it. */
+export function isOpen(session: SessionRow, now: number): boolean {
+  return session.endedAt === undefined && session.lastSeenAt + session.timeoutMs > now;
+}
+
 /**
  * Two clients for whom an upstream behaves alike: same version asked for, same capabilities. A server
  * may list other tools for a client with sampling than for one without, so catalogues keep a variant

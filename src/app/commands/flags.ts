@@ -5,6 +5,7 @@ import { ConfigError } from "../../base/errors.ts";
 import { loadConfig } from "../config.ts";
 import { resolveFolders } from "../folders.ts";
 import type { Option as TableOption } from "../option-kinds.ts";
+import { canRepeat } from "../option-kinds.ts";
 import type { OptionKey } from "../option-table.ts";
 import type { Folders } from "../options.ts";
 import { absolutePath, envLayer, flagLayer, optionOf, resolveSettings } from "../resolve.ts";
@@ -20,7 +21,7 @@ export function addOptions(command: Command, keys: readonly OptionKey[]): Comman
   for (const key of keys) {
     const option: TableOption<unknown> = optionOf(key);
     const made = new Option(flagUsage(option), option.text);
-    if (option.type === "headers") {
+    if (canRepeat(option)) {
       made.argParser((value: string, earlier: string[] | undefined) => [...(earlier ?? []), value]);
     }
     command.addOption(made);

@@ -5,6 +5,7 @@ import { resolveFolders } from "../folders.ts";
 import { OPTION_KEYS } from "../option-table.ts";
 import type { FlagValues } from "../resolve.ts";
 import type { CallsRequest } from "./calls.ts";
+import type { TokenRequest } from "./tokens.ts";
 import { addEvents, addRestart, addSessions } from "./daemon.ts";
 import { FOLDER_OPTIONS, addOptions, flagsOf, placesOf, readLimit } from "./flags.ts";
 import type { Exit } from "./flags.ts";
@@ -69,6 +70,41 @@ function addCalls(program: Command, outside: Outside, exit: Exit): void {
   );
   settle.action((id: string, flags: CallsFlags) =>
     steer(settle, { verb: "settle", id, note: flags.note ?? "" }, flags),
+  );
+}
+
+interface TokenFlags {
+  readonly json?: true;
+  readonly name: string;
+  readonly upstream?: string;
+  readonly expires?: string;
+}
+
+function addTokens(program: Command, outside: Outside, exit: Exit): void {
+  const tokens = program.command("token").description("Says who may connect to holdfast serve.");
+  const verb = (usage: string, text: string) =>
+    addOptions(
+      tokens.command(usage).description(text).option("--json", "one JSON object"),
+      FOLDER_OPTIONS,
+    );
+  const steer = async (command: Command, request: TokenRequest, flags: { json?: true }) => {
+    const { steerTokens } = await import("./tokens.ts");
+    const { folders, asked } = placesOf(flagsOf(command, FOLDER_OPTIONS), outside);
+    exit.code = await steerTokens(request, flags.json === true, folders, asked, outside);
+  };
+  const create = verb("create", "Makes one, and shows it once on stdout.")
+    .requiredOption("--name <name>", "whose it is")
+    .option("--upstream <names>", "good for these servers only, for example github,docs")
+    .option("--expires <duration>", "worth nothing after this time, for example 30d");
+  create.action(async (flags: TokenFlags) => {
+    const { readWish } = await import("./tokens.ts");
+    await steer(create, { verb: "create", wish: readWish(flags) }, flags);
+  });
+  const list = verb("list", "All of them, without their secrets.");
+  list.action((flags: TokenFlags) => steer(list, { verb: "list" }, flags));
+  const revoke = verb("revoke <token>", "Ends one, given by its id or name.");
+  revoke.action((which: string, flags: TokenFlags) =>
+    steer(revoke, { verb: "revoke", which }, flags),
   );
 }
 
@@ -146,6 +182,7 @@ export async function runProgram(
   program.helpInformation = helpText;
   addStatus(program, outside, exit);
   addCalls(program, outside, exit);
+  addTokens(program, outside, exit);
   addSessions(program, outside, exit);
   addEvents(program, outside, exit);
   addRestart(program, outside, exit);
@@ -164,7 +201,7 @@ export async function runProgram(
 }
 
 /** Commands that do something to one of many; alone they list them. */
-const LISTING: readonly (string | undefined)[] = ["calls", "sessions"];
+const LISTING: readonly (string | undefined)[] = ["calls", "sessions", "token"];
 
 /** Commander's own default verb would hide a misspelt one. */
 function withVerb(argv: readonly string[]): string[] {
