@@ -92,7 +92,8 @@ const tooLarge = (bytes: number, bytesMax: number): Body =>
       `${String(bytesMax)} (option --max-request-bytes)`,
   );
 
-function dropRest(request: IncomingMessage, world: World): void {
+/** What follows of a refused request is read and dropped for a while; then the connection ends. */
+export function dropRest(request: IncomingMessage, world: World): void {
   if (request.complete) return;
   request.resume();
   const cancelTimer = world.timer(LINGER_MS, () => {
