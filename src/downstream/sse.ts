@@ -8,14 +8,13 @@
  * - a POST under that key, also after a restart of Holdfast: what it is owed waits for the next stream.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { JournalError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import type { Log } from "../ports.ts";
 import { parseMessage } from "../wire/message.ts";
 import { COMMON, HTTP_RPC, refuse, trouble, type Trouble } from "./http/answers.ts";
-import { readBody } from "./http/body.ts";
+import { dropRest, readBody } from "./http/body.ts";
 import type { Route, Visit } from "./http/route.ts";
-import { KeptLinks, peerOf, type Returned } from "./kept-links.ts";
+import { KeptLinks, type NotReturned, peerOf, type Returned } from "./kept-links.ts";
 import type { KeptLink } from "./kept-link.ts";
 import { OpenCarriers } from "./open-carriers.ts";
 import { Opening, type Readable } from "./sse/opening.ts";
@@ -48,9 +47,9 @@ class SseRoute implements Route {
   #isStopping = false;
 
   constructor(options: SseRouteOptions) {
-    const { world, linksMax } = options;
+    const { world, log, linksMax } = options;
     this.#options = options;
-    this.#links = new KeptLinks({ world, transport: "sse", canResume: true, linksMax });
+    this.#links = new KeptLinks({ world, log, transport: "sse", canResume: true, linksMax });
     this.#streams = new OpenCarriers(world);
     this.#streams.beat(KEEP_ALIVE_MS, (stream) => {
       stream.keepAlive();
@@ -58,18 +57,17 @@ class SseRoute implements Route {
   }
 
   serve(request: IncomingMessage, response: ServerResponse, visit: Visit): void {
-    if (this.#isStopping) {
-      refuse(response, STOPPING);
-      return;
-    }
     const isMessage = visit.url.pathname.split("/").length > 3;
     const method = isMessage ? "POST" : "GET";
-    if (request.method !== method) {
-      refuse(response, trouble(405, `only ${method} is served here`, ["Allow", method]));
+    if (this.#isStopping) {
+      this.#turnAway(request, response, STOPPING);
+    } else if (request.method !== method) {
+      const wrong = trouble(405, `only ${method} is served here`, ["Allow", method]);
+      this.#turnAway(request, response, wrong);
     } else if (isMessage) {
       this.#post(request, response, visit);
     } else {
-      this.#looked(response, this.#get(request, response, visit));
+      void this.#get(request, response, visit);
     }
   }
 
@@ -79,13 +77,10 @@ class SseRoute implements Route {
     await this.#streams.end(graceMs);
   }
 
-  /** Answers in place of `work` where the journal fails it. */
-  #looked(response: ServerResponse, work: Promise<void>): void {
-    work.catch((error: unknown) => {
-      if (!(error instanceof JournalError)) throw error;
-      this.#options.log("warn", "a session could not be looked up", { error: error.message });
-      refuse(response, comeLater(`Not executed: ${error.message}`));
-    });
+  /** Refuses a request whose body is not read. */
+  #turnAway(request: IncomingMessage, response: ServerResponse, what: Trouble): void {
+    refuse(response, what);
+    dropRest(request, this.#options.world);
   }
 
   // ── The stream ────────────────────────────────────────────────────────────────────────────────
@@ -95,13 +90,13 @@ class SseRoute implements Route {
     const peer = peerOf(request, visit);
     const link =
       key === null ? this.#open(visit, peer) : await this.#links.returned(visit, key, peer);
-    if (link === "full" || link === "unknown") {
+    if (typeof link === "string") {
       refuse(response, REFUSALS[link]);
     } else if (this.#isStopping) {
       refuse(response, STOPPING);
     } else if (!response.destroyed) {
       this.#attach(link, response, visit);
-    } else if (!link.isBound) {
+    } else if (link.isNew) {
       link.forget();
     }
   }
@@ -155,7 +150,7 @@ class SseRoute implements Route {
     const key = visit.url.searchParams.get("sessionId") ?? "";
     const wrong = key === "" ? NO_KEY : bodyTrouble(request);
     if (wrong !== undefined) {
-      refuse(response, wrong);
+      this.#turnAway(request, response, wrong);
       return;
     }
     const { world, requestMaxBytes } = this.#options;
@@ -168,24 +163,23 @@ class SseRoute implements Route {
         refuse(response, { ...trouble(400, message.reason, [], message.code), idText });
         return;
       }
-      const links = this.#links.returned(visit, key, peerOf(request, visit));
-      const taken = links.then((link) => {
+      void this.#links.returned(visit, key, peerOf(request, visit)).then((link) => {
         const refusal = this.#isStopping ? STOPPING : this.#take(link, message);
         if (refusal === undefined) accept(response);
         else refuse(response, { ...refusal, idText: idTextOf(message) });
       });
-      this.#looked(response, taken);
     });
   }
 
   /** Hands the message on; returns why not. */
   #take(link: Returned, message: Readable): Trouble | undefined {
-    if (link === "full" || link === "unknown") return REFUSALS[link];
+    if (typeof link === "string") return REFUSALS[link];
     if (link.bufferedBytes() > UNREAD_BYTES_MAX) return UNREAD;
     if (link.isBound) {
       link.receive(message);
       return undefined;
     }
+    if (!link.isNew) return REFUSALS.unknown;
     return this.#openings.get(link)?.receive(message) === true ? undefined : UNREAD;
   }
 }
@@ -195,8 +189,9 @@ const comeLater = (words: string): Trouble => trouble(503, words, ["Retry-After"
 const STOPPING = comeLater("Not executed: the proxy is stopping");
 const UNREAD = comeLater("Not executed: the client has not read what it was sent before");
 const NO_KEY = trouble(400, "sessionId is missing in the URL");
-const REFUSALS: Readonly<Record<"full" | "unknown", Trouble>> = {
+const REFUSALS: Readonly<Record<NotReturned, Trouble>> = {
   full: comeLater("Not executed: too many clients are connected"),
+  failed: comeLater("Not executed: the session could not be looked up"),
   unknown: trouble(404, "Not executed: no session with this sessionId", [], HTTP_RPC.noSession),
 };
 

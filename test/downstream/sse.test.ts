@@ -313,7 +313,7 @@ describe("a stream whose first message is no initialize", () => {
     door.gate = gate.promise;
     const stream = await open();
     await say(stream, call(1, "a"));
-    expect((await stream.reply(1)).error?.message).toMatch(/disk on fire/);
+    expect((await stream.reply(1)).error?.message).toMatch(/could not be looked up/);
     expect((await get("/sse/files?sessionId=abc")).statusCode).toBe(503);
     expect((await post("/sse/files/message?sessionId=abc", NOTE)).status).toBe(503);
   });

@@ -185,7 +185,8 @@ describe("an upgrade", () => {
 
   it("that offers other subprotocols only is refused", async () => {
     const { status, text } = await refusal("/ws/files", {}, ["graphql-ws", "MCP"]);
-    expect([status, text]).toEqual([400, "the only subprotocol here is mcp"]);
+    expect(status).toBe(400);
+    expect(text).toMatch(/the only subprotocol here is mcp/);
     expect(door.handlers).toEqual([]);
   });
 
@@ -432,7 +433,8 @@ describe("a client that returns with its key", () => {
     for (const [path, options] of others) expect((await refusal(path, options)).status).toBe(404);
     expect(door.resumed).toEqual([]);
     const unknown = await refusal("/ws/files?session=nobodys");
-    expect([unknown.status, unknown.text]).toEqual([404, "no session with this key"]);
+    expect(unknown.status).toBe(404);
+    expect(unknown.text).toMatch(/no session with this key/);
     expect(door.resumed).toEqual(["nobodys"]);
     expect(door.last.told).toEqual([]);
   });
@@ -442,11 +444,7 @@ describe("a client that returns with its key", () => {
     gate.promise.catch(() => {});
     gate.reject(new JournalError("io", "disk on fire"));
     door.gate = gate.promise;
-    expect(await refusal("/ws/files?session=abc")).toEqual({
-      status: 503,
-      text: "disk on fire",
-      retryAfter: "1",
-    });
+    expect(await refusal("/ws/files?session=abc")).toMatchObject({ status: 503, retryAfter: "1" });
   });
 });
 
