@@ -50,16 +50,17 @@ export interface Journal {
   applyLater(change: CallChange): void;
   find(id: string): Promise<CallRow | undefined>;
   list(filter: CallFilter): Promise<readonly CallRow[]>;
+  /** Survives the process once it resolves, not the power. */
   saveSession(row: SessionRow): Promise<void>;
   findSession(id: string): Promise<SessionRow | undefined>;
-  /** All sessions that are kept, ended ones too. */
+  /** All sessions that are kept, ended ones too, in the order in which they were first saved. */
   sessions(): Promise<readonly SessionRow[]>;
   /** A small durable fact (breaker state, child process groups); `undefined` forgets it. */
   keep(key: string, value: string | undefined): Promise<void>;
   kept(prefix: string): Promise<ReadonlyMap<string, string>>;
   /**
    * Drops the payloads of calls settled before `resultsBefore` and keeps their rows; deletes rows
-   * settled before `recordsBefore`, and sessions without rows that were last seen before it. In short
+   * settled before `recordsBefore`, and sessions without rows that ended or expired before it. In short
    * steps, between which other work goes on. Resolves to the number of rows deleted.
    */
   prune(resultsBefore: number, recordsBefore: number): Promise<number>;
@@ -197,26 +198,22 @@ export interface ClientLink extends ClientStream {
   readonly canResume: boolean;
   /** The handshake has begun a session, which is on disk. Before the answer to the handshake. */
   begun?(): void;
-  /** The session is over by our decision: what is open is closed, its key opens nothing any more. */
+  /** Something of the client's is open here: it is not away. */
+  isOpen?(): boolean;
+  /** The engine lets go of the session: what is open is closed; a client that returns asks at the door. */
   ended?(cause: string): void;
 }
 
 export interface ClientHandler {
   /** `stream`: where answers, and what belongs to the request, go; by default the link. */
   receive(inbound: Inbound, stream?: ClientStream): void;
-  /**
-   * Takes up what calls of this session still owe over another stream, which gets their answers.
-   * Resolves to the ids of which nothing (more) is known.
-   */
+  /** Answers of these calls of the session go to this stream. Resolves to the ids that are not known. */
   resume(callIds: readonly string[], stream: ClientStream): Promise<readonly string[]>;
   /** The connection is gone, the session stays. What can't be sent meanwhile is kept, within bounds. */
   detached(cause: string): void;
   /** The connection is back on the same link: what was missed goes out. */
   attached(): void;
-  /**
-   * The client asks nothing more and does not come back (EOF, DELETE, a polite close). What is in
-   * flight may still be answered; it may still read.
-   */
+  /** The client does not come back (EOF, DELETE, a polite close); it may still read answers. */
   left(cause: string): void;
 }
 
@@ -238,7 +235,7 @@ export interface Door {
   resume(link: ClientLink & { readonly key: string }): Promise<ClientHandler | undefined>;
   /**
    * Gives a client that returned without a key the one detached session of the same principal,
-   * transport and peer; undefined unless there is exactly one. Its key is the link's from now on.
+   * transport and peer; undefined unless it is clear which one that is.
    */
   adopt(link: ClientLink): Promise<ClientHandler | undefined>;
 }

@@ -30,7 +30,11 @@ export function engineSettings(plan: RunPlan): Settings {
     backlogWindow: s.backlogWindow,
     drainMs: s.drainTimeoutMs,
     retention: { resultsMs: s.retentionMs, recordsMs: s.metadataRetentionMs },
+    isolation: s.isolation,
+    sessionTimeoutMs: s.sessionTimeoutMs,
+    sessionIdleMs: s.sessionIdleMs,
     limits: {
+      sessionsPerProcess: s.maxSessions,
       callsPerSession: s.sessionMaxCalls,
       bytesPerSession: s.sessionMaxBytes,
       callsPerUpstream: s.upstreamMaxCalls,

@@ -10,7 +10,10 @@ import { ConfigError, errorText, JournalError } from "../base/errors.ts";
 import { realWorld, type World } from "../base/world.ts";
 import { stdioListener } from "../downstream/stdio.ts";
 import { Bounds } from "../engine/bounds.ts";
+import type { Branch } from "../engine/branch.ts";
 import type { EngineContext } from "../engine/context.ts";
+import { Feed } from "../engine/feed.ts";
+import { Gate } from "../engine/gate.ts";
 import { Proxy } from "../engine/proxy.ts";
 import { Tally } from "../engine/tally.ts";
 import { serveControl, type ControlServer } from "../observe/control.ts";
@@ -43,6 +46,7 @@ class Run {
   readonly #journal = deferred<Journal>();
   readonly #ended = deferred<number>();
   readonly #proxy: Proxy;
+  readonly #branch: Branch;
   #own: Journal | undefined;
   #control: ControlServer | undefined;
   #isEnding = false;
@@ -50,13 +54,18 @@ class Run {
   constructor(plan: RunPlan) {
     this.#plan = plan;
     this.#log = openLog(plan, this.#world);
-    this.#proxy = new Proxy(this.#context(), {
+    const context = this.#context();
+    const { drainMs, retention } = context.settings;
+    this.#proxy = new Proxy(context, {
       version: plan.version,
       pid: process.pid,
+      drainMs,
+      retention,
       onEmpty: (cause) => {
         this.#end(cause);
       },
     });
+    this.#branch = this.#proxy.add(context);
   }
 
   async untilEnd(): Promise<number> {
@@ -79,7 +88,8 @@ class Run {
     process.on("unhandledRejection", (error) => {
       this.#fatal(error);
     });
-    this.#proxy.start(listener);
+    this.#proxy.start();
+    listener.start((link) => this.#branch.enter(link));
     this.#open().catch((error: unknown) => {
       this.#failStart(error);
     });
@@ -105,7 +115,7 @@ class Run {
       await this.#endLeftoverChildren(journal);
     }
     const recovery = await own.recover(this.#world.now());
-    await this.#proxy.recover(own, [
+    await this.#proxy.recover([
       { journal: own, recovery, isAbandoned: false, isCaretaken: false },
       ...leftovers.map(({ journal, recovery, heldBecause }) => {
         return { journal, recovery, isAbandoned: heldBecause !== undefined, isCaretaken: true };
@@ -185,6 +195,9 @@ class Run {
   #context(): EngineContext {
     const plan = this.#plan;
     const settings = engineSettings(plan);
+    const fatal = (error: unknown) => {
+      this.#fatal(error);
+    };
     return {
       world: this.#world,
       log: this.#log,
@@ -211,10 +224,10 @@ class Run {
           },
         }),
       bounds: new Bounds(settings.limits),
+      gate: new Gate({ world: this.#world, settings, fatal }),
       tally: new Tally(),
-      fatal: (error) => {
-        this.#fatal(error);
-      },
+      feed: new Feed(),
+      fatal,
     };
   }
 

@@ -24,6 +24,8 @@ import {
   MANY,
   MINUTE,
 } from "./option-kinds.ts";
+import { sessions } from "./session-options.ts";
+import { listening } from "./listening-options.ts";
 
 /** Waiting and repeating. */
 const waiting = {
@@ -234,7 +236,15 @@ const target = {
   ),
 };
 
-export const OPTIONS = { ...waiting, ...bounds, ...keeping, ...saying, ...target };
+export const OPTIONS = {
+  ...waiting,
+  ...bounds,
+  ...sessions,
+  ...keeping,
+  ...listening,
+  ...saying,
+  ...target,
+};
 
 export type OptionKey = keyof typeof OPTIONS;
 export const OPTION_KEYS = Object.keys(OPTIONS) as readonly OptionKey[];
@@ -244,7 +254,9 @@ export const OPTION_GROUPS: readonly (readonly [string, readonly OptionKey[]])[]
   ["What is wrapped", Object.keys(target) as OptionKey[]],
   ["Waiting and repeating", Object.keys(waiting) as OptionKey[]],
   ["Pace and bounds", Object.keys(bounds) as OptionKey[]],
+  ["Sessions", Object.keys(sessions) as OptionKey[]],
   ["Journal and folders", Object.keys(keeping) as OptionKey[]],
+  ["Listening", Object.keys(listening) as OptionKey[]],
   ["Log", Object.keys(saying) as OptionKey[]],
 ];
 

@@ -45,6 +45,7 @@ export interface Link {
 export type LinkEvent =
   | { readonly kind: "want" } // a session wants this upstream
   | { readonly kind: "use" } // a call came while it is not serving
+  | { readonly kind: "renew" } // an operator wants another connection, whatever failed before
   | { readonly kind: "dial" }
   | { readonly kind: "dialled" }
   | { readonly kind: "serve" }
@@ -96,14 +97,11 @@ export function step(link: Link, event: LinkEvent, context: LinkContext): Link {
   const { now } = context;
   switch (event.kind) {
     case "want":
-      if (link.state !== "idle") return link;
-      return {
-        ...link,
-        nextAttemptAt: link.nextAttemptAt ?? now,
-        troubleSince: link.troubleSince ?? now,
-      };
+      return link.state === "idle" ? onWant(link, now) : link;
     case "use":
       return soonerForUse(link, now);
+    case "renew":
+      return onRenew(link, now);
     case "dial":
       return {
         ...to(link, "dialling", now),
@@ -132,6 +130,19 @@ export function step(link: Link, event: LinkEvent, context: LinkContext): Link {
     default:
       return unreachable(event);
   }
+}
+
+function onWant(link: Link, now: number): Link {
+  const { nextAttemptAt = now, troubleSince = now } = link;
+  return { ...link, nextAttemptAt, troubleSince };
+}
+
+/** Everything that held an attempt back is forgotten, what the server asked for included. */
+function onRenew(link: Link, now: number): Link {
+  if (link.state === "draining") return link;
+  const fresh = { ...freshLink(now), restarts: link.restarts, troubleSince: now };
+  if (link.state === "idle") return fresh;
+  return { ...fresh, state: "waiting", nextAttemptAt: now };
 }
 
 /** Instants of a clock that was set back since are cut; a gate of the server stays. */

@@ -35,6 +35,11 @@ export interface SessionRow {
   readonly timeoutMs: number;
 }
 
+/** The instant from which on nobody is given it back any more: its end, or else its expiry. */
+export function sessionOverAt(row: SessionRow): number {
+  return row.endedAt ?? row.lastSeenAt + row.timeoutMs;
+}
+
 /** What is known of the client from its handshake; display data and defaults only, never security. */
 export interface ClientFacts {
   readonly name: string;
@@ -53,6 +58,16 @@ export function clientFacts(handshake: JsonObject): ClientFacts {
     protocolVersion: text(handshake["protocolVersion"], ""),
     capabilities: isObject(handshake["capabilities"]) ? handshake["capabilities"] : {},
   };
+}
+
+/** The public id of the session that a key opens; the key can't be made from it. */
+export function sessionIdOf(keyDigest: string): string {
+  return `s_${keyDigest.slice(0, 24)}`;
+}
+
+/** Whether its client may still come back to it. */
+export function isOpen(session: SessionRow, now: number): boolean {
+  return session.endedAt === undefined && session.lastSeenAt + session.timeoutMs > now;
 }
 
 /**

@@ -13,6 +13,8 @@ export interface ToolSettings {
 }
 
 export interface Limits {
+  /** Sessions in memory at once, of the whole process. */
+  readonly sessionsPerProcess: number;
   readonly callsPerSession: number;
   readonly bytesPerSession: number;
   readonly callsPerUpstream: number;
@@ -26,6 +28,15 @@ export interface Settings {
   /** How the upstream is called towards people. */
   readonly upstreamName: string;
   readonly transport: TransportKind;
+  /** One upstream connection per session, or one for all sessions of a principal. */
+  readonly isolation: "session" | "shared";
+  /** How long a session stays without its client, ms. */
+  readonly sessionTimeoutMs: number;
+  /**
+   * How long the upstream connection of a session is kept for a client that shows nothing of itself,
+   * ms; made anew when it returns. Undefined: as long as the session.
+   */
+  readonly sessionIdleMs: number | undefined;
   /** How long a caller waits for an upstream that is away, ms. */
   readonly holdMs: number;
   /** Somebody chose the hold: then it holds for clients known to be impatient, too. */

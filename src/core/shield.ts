@@ -32,14 +32,9 @@ export type ShieldVerdict =
 export const SHIELD_MS = 600_000;
 
 export class Shield {
-  readonly #mode: ShieldMode;
   /** Apart from the ended ones, so that a sweep costs nothing per call that runs. */
   readonly #running = new Map<string, Remembered & { readonly kind: "running" }>();
   readonly #ended = new Map<string, Remembered & { readonly kind: "stored" | "doubt" }>();
-
-  constructor(mode: ShieldMode) {
-    this.#mode = mode;
-  }
 
   remember(fingerprint: string | undefined, what: Remembered): void {
     if (fingerprint === undefined) return;
@@ -59,8 +54,8 @@ export class Shield {
   }
 
   /** What becomes of a new call with this fingerprint. Uses up a warning. */
-  check(fingerprint: string, now: number): ShieldVerdict {
-    if (this.#mode === "off") return { kind: "pass" };
+  check(fingerprint: string, now: number, mode: ShieldMode): ShieldVerdict {
+    if (mode === "off") return { kind: "pass" };
     const running = this.#running.get(fingerprint);
     if (running !== undefined) return { kind: "attach", callId: running.callId };
     const seen = this.#ended.get(fingerprint);
@@ -73,7 +68,7 @@ export class Shield {
       this.#ended.delete(fingerprint);
       return { kind: "replay", callId: seen.callId };
     }
-    if (seen.isWarned && this.#mode === "warn") {
+    if (seen.isWarned && mode === "warn") {
       this.#ended.delete(fingerprint);
       return { kind: "pass" };
     }

@@ -49,6 +49,11 @@ type State =
 
 class StdioLink implements ClientLink {
   readonly id: string;
+  readonly transport = "stdio";
+  /** Whoever starts us owns us. */
+  readonly principal = "local";
+  readonly peer = "stdio";
+  readonly key = undefined;
   readonly canResume = false;
   readonly #options: StdioListenerOptions;
   readonly #framer: LineFramer;

@@ -5,6 +5,7 @@
  * N2. A call that is refused has no row, and its refusal says `executed: "no"` and which bound it was.
  */
 import { canonical, canonicalText } from "../core/canonical.ts";
+import { patienceMs } from "../core/offline.ts";
 import { memberOf } from "../wire/json-span.ts";
 import type { CallRow, Safety } from "../core/call.ts";
 import type { Method } from "../wire/methods.ts";
@@ -13,18 +14,21 @@ import type { Journal } from "../ports.ts";
 import type { ShieldVerdict } from "../core/shield.ts";
 import { toolSafety } from "./cataloguer.ts";
 import type { EngineContext } from "./context.ts";
-import type { Delivery } from "./delivery.ts";
+import { type Delivery, tellCall } from "./delivery.ts";
 import type { Line } from "./line.ts";
+import type { Member } from "./member.ts";
 import { type LiveCall, newLiveCall, type Waiter } from "./live-call.ts";
 import { duration, ownAnswer } from "./outbox.ts";
 import type { Registry } from "./registry.ts";
 
+/** Who asks, and the way back to it. */
 export interface Caller {
   readonly clientName: string;
   /** The client can come back for what it missed: everything of it is journalled. */
   readonly canResume: boolean;
-  answer(text: string): boolean;
-  notify(text: string): void;
+  readonly answer: Waiter["answer"];
+  readonly notify: Waiter["notify"];
+  readonly accepted: Waiter["accepted"];
 }
 
 /** A request that was taken on. The call comes with the journal, which may still be opening. */
@@ -40,13 +44,21 @@ export class Admission {
   readonly #registry: Registry;
   readonly #delivery: Delivery;
   readonly #line: Line;
+  readonly #member: Member;
   #journal: Journal | undefined;
 
-  constructor(context: EngineContext, registry: Registry, delivery: Delivery, line: Line) {
+  constructor(
+    context: EngineContext,
+    registry: Registry,
+    delivery: Delivery,
+    line: Line,
+    member: Member,
+  ) {
     this.#context = context;
     this.#registry = registry;
     this.#delivery = delivery;
     this.#line = line;
+    this.#member = member;
   }
 
   accept(
@@ -76,6 +88,15 @@ export class Admission {
     return accepted;
   }
 
+  /** A caller that came back for the answer of its call. */
+  welcomeBack(request: RequestMessage, row: CallRow, caller: Caller): { readonly waiter: Waiter } {
+    const waiter = this.#newWaiter(request, row.tool, caller);
+    waiter.since = row.acceptedAt;
+    // One that was told that the call runs late is told so again.
+    waiter.holdUntil = row.acknowledgedAt === undefined ? row.deadlineAt : waiter.since;
+    return { waiter };
+  }
+
   #newWaiter(request: RequestMessage, tool: string | undefined, caller: Caller): Waiter {
     const now = this.#context.world.now();
     const meta = request.params?.["_meta"];
@@ -83,14 +104,16 @@ export class Admission {
     const hasToken = typeof token === "string" || typeof token === "number";
     const span = hasToken ? progressTokenSpan(request.text) : undefined;
     return {
-      sessionId: this.#line.session.id,
+      sessionId: this.#member.session.id,
       idText: request.idText,
       tokenText: span === undefined ? undefined : request.text.slice(span.start, span.end),
       since: now,
       holdUntil: now + this.#line.keeper.holdMs(caller.clientName, tool),
       isRepeat: false,
+      patienceMs: patienceMs(caller.clientName),
       answer: caller.answer,
       notify: caller.notify,
+      accepted: caller.accepted,
       progress: 0,
       tickAt: now + this.#context.settings.progressEveryMs,
       stopTimer: undefined,
@@ -112,7 +135,7 @@ export class Admission {
     const verdict: ShieldVerdict =
       row.fingerprint === undefined
         ? { kind: "pass" }
-        : this.#registry.shield.check(row.fingerprint, waiter.since);
+        : this.#registry.shield.check(row.fingerprint, waiter.since, this.#context.settings.shield);
     if (verdict.kind !== "pass" && this.#shielded(verdict, call, accepted)) return;
     const refusal = this.#context.bounds.admit(row.sessionId, call.bytes);
     if (refusal !== undefined) {
@@ -124,11 +147,12 @@ export class Admission {
     this.#context.tally.accepted++;
     this.#registry.add(call, this.#line);
     const { dispatcher } = this.#line;
-    const channel = dispatcher.openChannel();
+    const channel = dispatcher.openChannel(row.sessionId);
     if (channel === undefined) dispatcher.enqueue(call);
     else if (this.#isPassThrough(row.safety, method, caller))
       dispatcher.sendUnjournalled(call, channel);
     else dispatcher.sendJournalled(call, channel);
+    tellCall(this.#context, call.row);
   }
 
   /** Recoverable requests that do not wait are not journalled (design §3). */
@@ -151,13 +175,15 @@ export class Admission {
       // From the text, not the parsed value: 64-bit ids must not be rounded into one another.
       const args = memberOf(request.text, "params", "arguments");
       const argsText = args === undefined ? "{}" : request.text.slice(args.start, args.end);
-      const scope = canonical([identity.upstream, identity.credentials, tool ?? ""]);
+      const { principal } = this.#member.session;
+      const { upstream, credentials } = identity;
+      const scope = canonical([principal, upstream, credentials, tool ?? ""]);
       return `${scope} ${canonicalText(argsText)}`;
     };
     return {
       id: world.newId("c"),
       seq: 0,
-      sessionId: this.#line.session.id,
+      sessionId: this.#member.session.id,
       upstream: identity.upstream,
       credentials: identity.credentials,
       method: request.method,
@@ -241,7 +267,7 @@ export class Admission {
     const words = `This repetition was not sent: an identical call was sent ${duration(
       situation.now - (earlier.sentAt ?? earlier.acceptedAt),
     )} ago and its outcome is unknown (${earlier.cause ?? "no answer came"}), so it may already have taken effect (call ${earlier.id}). ${next}`;
-    waiter.answer(ownAnswer(earlier, waiter.idText, situation, words));
+    waiter.answer(ownAnswer(earlier, waiter.idText, situation, words), false);
   }
 
   #refuse(call: LiveCall, waiter: Waiter, why: string): void {
@@ -253,6 +279,7 @@ export class Admission {
       executed: "no",
       cause: `refused: ${why}`,
     };
-    waiter.answer(ownAnswer(row, waiter.idText, situation, `Not executed, not queued: ${why}.`));
+    const words = `Not executed, not queued: ${why}.`;
+    waiter.answer(ownAnswer(row, waiter.idText, situation, words), false);
   }
 }

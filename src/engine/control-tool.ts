@@ -2,7 +2,7 @@
  * The optional tool `holdfast_<upstream>` (`--control-tool`): lets a model see and withdraw its own
  * waiting calls. Off by default, so that a wrapped server's tools stay exactly its own.
  */
-import { isTerminal } from "../core/call.ts";
+import { type CallRow, isTerminal } from "../core/call.ts";
 import { RefusedError } from "../base/errors.ts";
 import type { Control } from "../ports.ts";
 import { formatResult, isObject, parseMessage, type RequestMessage } from "../wire/message.ts";
@@ -39,7 +39,12 @@ export function controlToolName(upstreamName: string): string {
   return `holdfast_${upstreamName.replace(/[^A-Za-z0-9_-]/g, "_")}`.slice(0, 64);
 }
 
-export function newControlTool(upstreamName: string, control: Control): ControlTool {
+/** `isMine`: whether a call may be seen by the client that has the tool. */
+export function newControlTool(
+  upstreamName: string,
+  control: Control,
+  isMine: (row: CallRow) => Promise<boolean>,
+): ControlTool {
   const name = controlToolName(upstreamName);
   const definition = [definitionOf(name, upstreamName)];
   return {
@@ -58,7 +63,7 @@ export function newControlTool(upstreamName: string, control: Control): ControlT
     },
     async call(request, answer) {
       const args = request.params?.["arguments"];
-      const { text, isError } = await run(control, isObject(args) ? args : {});
+      const { text, isError } = await run(control, isMine, isObject(args) ? args : {});
       answer(formatResult(request.idText, { content: [{ type: "text", text }], isError }));
     },
   };
@@ -69,24 +74,37 @@ interface Said {
   readonly isError: boolean;
 }
 
-async function run(control: Control, args: Readonly<Record<string, unknown>>): Promise<Said> {
+/** More are looked through for those of one client. */
+const LOOK_MAX = 1_000;
+const SHOWN_MAX = 50;
+
+async function run(
+  control: Control,
+  isMine: (row: CallRow) => Promise<boolean>,
+  args: Readonly<Record<string, unknown>>,
+): Promise<Said> {
   const { action, id } = args;
   try {
     if (action === "list") {
-      const rows = await control.list({ limit: 50 });
+      const rows: CallRow[] = [];
+      for (const row of await control.list({ limit: LOOK_MAX })) {
+        if (rows.length < SHOWN_MAX && (await isMine(row))) rows.push(row);
+      }
       const lines = rows.map(
         (r) => `${r.id} ${r.state} (executed: ${r.executed}) ${r.tool ?? r.method}`,
       );
       return { text: lines.length === 0 ? "No calls are kept." : lines.join("\n"), isError: false };
     }
     if (typeof id !== "string") return { text: "An id is needed for this action.", isError: true };
+    const known = await control.show(id);
+    if (known === undefined || !(await isMine(known)))
+      return { text: `There is no call ${id}.`, isError: true };
     if (action === "cancel") {
       const row = await control.cancel(id);
       return { text: `${row.id} is ${row.state} (executed: ${row.executed}).`, isError: false };
     }
     if (action === "result") {
-      const row = await control.show(id);
-      if (row === undefined) return { text: `There is no call ${id}.`, isError: true };
+      const row = known;
       const result = isTerminal(row.state) ? (row.reply ?? row.cause ?? "") : "";
       return {
         text: `${row.id} is ${row.state} (executed: ${row.executed}). ${result}`.trim(),

@@ -4,6 +4,7 @@
  * G1. A waiter is answered exactly once.
  * G2. The row was terminal on disk before anything is said here.
  */
+import type { CallRow } from "../core/call.ts";
 import type { JsonObject, ReplyMessage } from "../wire/message.ts";
 import type { EngineContext } from "./context.ts";
 import type { Line } from "./line.ts";
@@ -22,11 +23,12 @@ export class Delivery {
 
   /** The call ended. `reply`: the upstream's answer, if that is how it ended. */
   ended(line: Line, call: LiveCall, reply: ReplyMessage | undefined): void {
+    tellCall(this.#context, call.row);
     const waiters = [...call.waiters];
     call.waiters.clear();
     let given = 0;
     for (const waiter of waiters) {
-      if (waiter.answer(this.#answer(line, call, waiter, reply))) given++;
+      if (waiter.answer(this.#answer(line, call, waiter, reply), call.isJournalled)) given++;
     }
     this.#context.tally.answered += given;
     if (given > 0 && call.isJournalled) {
@@ -41,8 +43,12 @@ export class Delivery {
   tellPending(line: Line, call: LiveCall, waiter: Waiter): void {
     line.keeper.releaseWaiter(waiter);
     call.waiters.delete(waiter);
+    tellCall(this.#context, call.row);
     const situation = line.keeper.situation(call);
-    waiter.answer(ownAnswer(call.row, waiter.idText, situation, wordsFor(call.row, situation)));
+    waiter.answer(
+      ownAnswer(call.row, waiter.idText, situation, wordsFor(call.row, situation)),
+      true,
+    );
     this.nobodyWaits(call);
   }
 
@@ -71,6 +77,7 @@ export class Delivery {
     waiter.answer(
       storedReply(row, waiter.idText, note) ??
         ownAnswer(row, waiter.idText, situation, wordsFor(row, situation)),
+      false,
     );
     this.#context.tally.answered++;
     journal.applyLater({ kind: "deliver", id: row.id, at: this.#context.world.now() });
@@ -103,4 +110,14 @@ export class Delivery {
     }
     shield.sweep(at);
   }
+}
+
+/** Tells followers how a call stands. */
+export function tellCall({ feed, world, settings }: EngineContext, row: CallRow): void {
+  feed.tell(() => {
+    const { id: callId, sessionId, tool, state, executed, cause } = row;
+    const at = world.now();
+    const upstream = settings.upstreamName;
+    return { kind: "call", at, upstream, callId, sessionId, tool, state, executed, cause };
+  });
 }

@@ -5,21 +5,31 @@
 import { deferred } from "../base/async.ts";
 import type { EngineContext } from "./context.ts";
 import type { Line } from "./line.ts";
-import { withdrawWaiting } from "./withdrawal.ts";
+import type { LiveCall } from "./live-call.ts";
+import { isLasting, withdrawWaiting } from "./withdrawal.ts";
 
 /** How often the end of the calls in flight is looked for, ms. */
 const LOOK_MS = 20;
 const CHILD_GRACE_MS = 4_000;
 
 /** What came before the journal was open is admitted first, so that it has an end that can be told. */
-export async function untilJournalOpen({ world, settings, journal }: EngineContext): Promise<void> {
+export async function untilJournalOpen(
+  { world, journal }: Pick<EngineContext, "world" | "journal">,
+  waitMs: number,
+): Promise<void> {
   const late = deferred<undefined>();
-  const stopTimer = world.timer(settings.drainMs, () => {
+  const stopTimer = world.timer(waitMs, () => {
     late.resolve(undefined);
   });
   await Promise.race([journal(), late.promise]);
   stopTimer();
 }
+
+/** Calls whose clients come back for them, and which may be sent again. */
+const isLeftBy =
+  (line: Line) =>
+  ({ row, isJournalled }: LiveCall): boolean =>
+    isJournalled && row.safety !== "unsafe" && isLasting(line, row.sessionId);
 
 export async function drain(
   context: EngineContext,
@@ -42,8 +52,8 @@ export async function drain(
   await Promise.all(lines.map((line) => withdrawWaiting(line, cause)));
   const rest = lines.reduce((sum, line) => sum + line.dispatcher.underWay, 0);
   if (rest > 0) log("warn", "calls were still in flight at the end", { calls: rest });
-  await Promise.all(lines.map((line) => line.dispatcher.abandon(cause)));
-  await Promise.all(lines.map((line) => line.stop(CHILD_GRACE_MS)));
+  await Promise.all(lines.map((line) => line.dispatcher.abandon(cause, isLeftBy(line))));
+  await Promise.all(lines.map((line) => line.stop(CHILD_GRACE_MS, isLeftBy(line))));
   // What was being committed found its connection gone.
   await Promise.all(lines.map((line) => withdrawWaiting(line, cause)));
 }

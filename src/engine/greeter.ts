@@ -11,25 +11,31 @@ import { handshakeWaitMs, PERSON_PATIENCE_MS } from "../core/offline.ts";
 import type { ClientFacts } from "../core/session.ts";
 import type { UpstreamState } from "../core/status.ts";
 import { formatError, formatResult, type JsonObject, type ReplyMessage } from "../wire/message.ts";
-import type { Cataloguer } from "./cataloguer.ts";
+import { agreedVersion } from "../wire/revisions.ts";
 import type { EngineContext } from "./context.ts";
+import type { Line } from "./line.ts";
 
-interface Pending {
+/** One `initialize` that wants an answer. */
+export interface Greeting {
   readonly idText: string;
   readonly facts: ClientFacts;
-  readonly cataloguer: Cataloguer;
+  readonly line: Line;
+  /** Sends the answer. */
+  readonly send: (text: string) => void;
+  /** What was agreed, before the answer goes out. */
+  readonly agreed: (protocolVersion: string) => void;
+}
+
+interface Pending extends Greeting {
   readonly stopTimer: () => void;
 }
 
 export class Greeter {
   readonly #context: EngineContext;
-  readonly #send: (text: string) => void;
   #pending: Pending | undefined;
-  #protocolVersion = "";
 
-  constructor(context: EngineContext, send: (text: string) => void) {
+  constructor(context: EngineContext) {
     this.#context = context;
-    this.#send = send;
   }
 
   /** An `initialize` that is not answered yet is a caller that waits. */
@@ -37,23 +43,18 @@ export class Greeter {
     return this.#pending !== undefined;
   }
 
-  /** What was agreed with the client; empty before. */
-  get protocolVersion(): string {
-    return this.#protocolVersion;
-  }
-
-  greet(idText: string, facts: ClientFacts, cataloguer: Cataloguer): void {
+  greet(greeting: Greeting): void {
     this.refuse("another initialize came before this one was answered");
-    const known = cataloguer.handshake;
+    const known = greeting.line.cataloguer.handshake;
     if (known !== undefined) {
-      this.#answer(idText, known);
+      this.#answer(greeting, known);
       return;
     }
-    const waitMs = handshakeWaitMs(this.#context.settings, facts.name);
+    const waitMs = handshakeWaitMs(this.#context.settings, greeting.facts.name);
     const stopTimer = this.#context.world.timer(waitMs, () => {
       this.#answerAnyway();
     });
-    this.#pending = { idText, facts, cataloguer, stopTimer };
+    this.#pending = { ...greeting, stopTimer };
   }
 
   /** Where a person has to act first, waiting longer brings nothing: `tools/list` will say why. */
@@ -70,8 +71,8 @@ export class Greeter {
   #answerAnyway(): void {
     const pending = this.#pending;
     if (pending === undefined) return;
-    const nearest = pending.cataloguer.takeNearest();
-    this.#answer(pending.idText, nearest ?? this.#blank(pending.facts));
+    const nearest = pending.line.cataloguer.takeNearest();
+    this.#answer(pending, nearest ?? this.#blank(pending.facts));
   }
 
   /** The upstream answered the handshake. */
@@ -80,10 +81,10 @@ export class Greeter {
     if (pending === undefined) return;
     if (reply.error !== undefined) {
       this.#stop();
-      this.#send(formatError(pending.idText, reply.error));
+      pending.send(formatError(pending.idText, reply.error));
       return;
     }
-    this.#answer(pending.idText, reply.result as JsonObject);
+    this.#answer(pending, reply.result as JsonObject);
   }
 
   /** An `initialize` that can't be answered any more is told why. */
@@ -92,7 +93,7 @@ export class Greeter {
     if (before === undefined) return;
     this.#stop();
     const message = `Not executed: ${why}`;
-    this.#send(formatError(before.idText, { code: RPC.invalidRequest, message }));
+    before.send(formatError(before.idText, { code: RPC.invalidRequest, message }));
   }
 
   #stop(): void {
@@ -109,10 +110,15 @@ export class Greeter {
     };
   }
 
-  #answer(idText: string, result: JsonObject): void {
+  #answer({ idText, facts, line, send, agreed }: Greeting, result: JsonObject): void {
     this.#stop();
-    const version = result["protocolVersion"];
-    this.#protocolVersion = typeof version === "string" ? version : "";
-    this.#send(formatResult(idText, shownHandshake(result)));
+    const spoken = result["protocolVersion"];
+    const upstream = typeof spoken === "string" ? spoken : "";
+    // A shared connection was initialised for nobody in particular.
+    const isOwn = !line.plan.isShared;
+    const version = isOwn ? upstream : agreedVersion(facts.protocolVersion, upstream);
+    agreed(version);
+    const shown = shownHandshake(result);
+    send(formatResult(idText, isOwn ? shown : { ...shown, protocolVersion: version }));
   }
 }

@@ -19,14 +19,20 @@ interface HeldCall {
 const NOBODY =
   "left by a proxy with other credentials or an unsound journal, and nobody took it up";
 
+type HeldContext = Pick<EngineContext, "world" | "fatal">;
+
 export class Held {
-  readonly #context: EngineContext;
+  readonly #context: HeldContext;
   readonly #onEnded: () => void;
   readonly #calls = new Map<string, HeldCall>();
 
-  constructor(context: EngineContext, onEnded: () => void) {
+  constructor(context: HeldContext, onEnded: () => void) {
     this.#context = context;
     this.#onEnded = onEnded;
+  }
+
+  has(id: string): boolean {
+    return this.#calls.has(id);
   }
 
   get size(): number {

@@ -1,5 +1,5 @@
 /**
- * The host of one client connection: reads what the client sends and gives it where it belongs.
+ * The host of one client: reads what it says and gives it where it belongs.
  *
  * H1. The handshake and the lists are answered from the catalogue at once where it knows them, so that
  *     the client never loses its tools because of the upstream (promise P6).
@@ -7,291 +7,180 @@
  * H3. What can't be read is answered with what was wrong; the connection goes on.
  */
 import { RPC } from "../base/errors.ts";
-import { clientFacts, type ClientFacts, type SessionRow } from "../core/session.ts";
-import type { SessionStatus, UpstreamState } from "../core/status.ts";
-import type { ClientHandler, ClientLink, Inbound } from "../ports.ts";
+import type { ClientHandler, ClientLink, ClientStream, Inbound } from "../ports.ts";
 import {
   formatError,
   formatResult,
-  type JsonObject,
   type NotificationMessage,
   parseMessage,
   type ReplyMessage,
   type RequestMessage,
 } from "../wire/message.ts";
-import { jsonText } from "../wire/json-text.ts";
 import { revisionOf } from "../wire/revisions.ts";
-import { Congestion } from "./congestion.ts";
-import type { ControlTool } from "./control-tool.ts";
 import type { EngineContext } from "./context.ts";
-import type { Delivery } from "./delivery.ts";
-import { Greeter } from "./greeter.ts";
-import type { Line } from "./line.ts";
-import type { Registry } from "./registry.ts";
-import { Requests } from "./requests.ts";
-import { withdrawWaiting } from "./withdrawal.ts";
-
-export interface HostHooks {
-  readonly registry: Registry;
-  readonly delivery: Delivery;
-  readonly controlTool: ControlTool | undefined;
-  newLine(session: SessionRow, host: Host, clientName: string): Line;
-  /** The client began another session; deferred calls of this one are still to run. */
-  onSessionEnd(line: Line): void;
-  /** The client is gone for good. */
-  onLeft(host: Host, cause: string): void;
-}
-
-interface Served {
-  readonly line: Line;
-  readonly requests: Requests;
-  readonly facts: ClientFacts;
-}
+import type { Requests } from "./requests.ts";
+import { Stay, type StayHooks } from "./stay.ts";
 
 export class Host implements ClientHandler {
   readonly #context: EngineContext;
-  readonly #link: ClientLink;
-  readonly #hooks: HostHooks;
-  #served: Served | undefined;
-  readonly #greeter: Greeter;
-  #hasLeft = false;
-  readonly #congestion: Congestion;
+  readonly stay: Stay;
 
-  constructor(context: EngineContext, link: ClientLink, hooks: HostHooks) {
+  /** `stay`: the one to go on with, for a client that returned over another link. */
+  constructor(context: EngineContext, link: ClientLink, hooks: StayHooks, stay?: Stay) {
     this.#context = context;
-    this.#link = link;
-    this.#hooks = hooks;
-    this.#congestion = new Congestion(link, context.log);
-    this.#greeter = new Greeter(context, (text) => {
-      this.send(text);
-    });
+    this.stay = stay ?? new Stay(context, link, hooks);
   }
 
-  get line(): Line | undefined {
-    return this.#served?.line;
-  }
-
-  get isWaitingForHandshake(): boolean {
-    return this.#greeter.isWaiting;
-  }
-
-  /** False where the client can't get it any more. */
-  send(text: string): boolean {
-    return this.#link.send(text);
-  }
-
-  isCongested(): boolean {
-    return this.#congestion.is;
-  }
-
-  status(): SessionStatus | undefined {
-    const served = this.#served;
-    if (served === undefined) return undefined;
-    const { session } = served.line;
-    return {
-      id: session.id,
-      client: `${served.facts.name} ${served.facts.version}`.trim(),
-      protocolVersion: this.#greeter.protocolVersion,
-      isAttached: !this.#hasLeft,
-      createdAt: session.createdAt,
-      upstream: served.line.status(),
-    };
-  }
-
-  receive(inbound: Inbound): void {
+  receive(inbound: Inbound, stream: ClientStream = this.stay.outgoing.own): void {
+    this.stay.served?.member.seen();
     switch (inbound.kind) {
       case "request":
-        this.#onRequest(inbound);
+        this.#onRequest(inbound, stream);
         return;
       case "notification":
         this.#onNotification(inbound);
         return;
       case "reply":
-        if (this.#served?.line.onClientReply(inbound) !== true) {
-          this.#context.log("debug", "the client answered a request that nobody asked", {});
-        }
+        this.#onReply(inbound);
         return;
       case "batch":
-        this.#onBatch(inbound.texts);
+        this.#onBatch(inbound.texts, stream);
         return;
       case "malformed":
         this.#context.log("warn", "the client sent something that is no message", {
           reason: inbound.reason,
         });
-        this.send(
-          formatError(inbound.idText, {
-            code: inbound.code,
-            message: `Not executed: ${inbound.reason}`,
-          }),
-        );
+        this.#fail(stream, inbound.idText, inbound.code, inbound.reason);
         return;
       case "oversize":
-        this.#refuseOversize(inbound.bytes, inbound.idText);
+        this.#refuseOversize(inbound.bytes, inbound.idText, stream);
     }
   }
 
+  resume(callIds: readonly string[], stream: ClientStream): Promise<readonly string[]> {
+    return this.stay.resume(callIds, stream);
+  }
+
+  detached(cause: string): void {
+    this.stay.detached(cause);
+  }
+
+  attached(): void {
+    this.stay.attached();
+  }
+
   left(cause: string): void {
-    if (this.#hasLeft) return;
-    this.#hasLeft = true;
-    this.#greeter.refuse(`the server had not come up when ${cause}`);
-    const line = this.#served?.line;
-    line?.relay.onClientLeft(line.supervisor.channel);
-    this.#hooks.onLeft(this, cause);
+    this.stay.left(cause);
   }
 
   // ── Requests ──────────────────────────────────────────────────────────────────────────────────
 
-  #onRequest(request: RequestMessage): void {
+  #onRequest(request: RequestMessage, stream: ClientStream): void {
     const intent = this.#context.dialect.readClient(request);
     const { idText } = request;
     switch (intent.kind) {
       case "invalid":
-        this.send(formatError(idText, { code: RPC.invalidParams, message: intent.reason }));
-        return;
-      case "probe":
-        // A dual-era client falls back to `initialize` on this answer (design §9).
-        this.send(
-          formatError(idText, { code: RPC.methodNotFound, message: `no method ${request.method}` }),
+        this.#reply(
+          stream,
+          idText,
+          formatError(idText, { code: RPC.invalidParams, message: intent.reason }),
         );
         return;
+      case "probe": {
+        // A dual-era client falls back to `initialize` on this answer (design §9).
+        const message = `no method ${request.method}`;
+        this.#reply(stream, idText, formatError(idText, { code: RPC.methodNotFound, message }));
+        return;
+      }
       case "ping":
-        this.send(formatResult(idText, {}));
+        this.#reply(stream, idText, formatResult(idText, {}));
         return;
       case "handshake":
-        this.#onHandshakeRequest(request, intent.params);
+        this.stay.begin(request, intent.params, stream);
         return;
       case "list":
-        this.#requireSession(request)?.requests.list(request, intent.list, intent.isFirstPage);
+        this.#require(request, stream)?.list(request, intent.list, intent.isFirstPage, stream);
         return;
       case "call":
-        this.#requireSession(request)?.requests.call(request, intent.tool);
+        this.#require(request, stream)?.call(request, intent.tool, stream);
         return;
       case "ready":
       case "cancel":
       case "roots_changed":
-      case "notification":
-        this.send(
-          formatError(idText, {
-            code: RPC.invalidRequest,
-            message: `${request.method} takes no id`,
-          }),
-        );
+      case "notification": {
+        const message = `${request.method} takes no id`;
+        this.#reply(stream, idText, formatError(idText, { code: RPC.invalidRequest, message }));
+      }
     }
   }
 
-  #requireSession(request: RequestMessage): Served | undefined {
-    if (this.#served !== undefined) {
-      // Some clients never say that they are ready; whoever asks with the answer at hand is.
-      if (!this.#greeter.isWaiting) this.#served.line.relay.clientReady();
-      return this.#served;
-    }
-    const message = `Not executed: ${request.method} came before initialize`;
-    this.send(formatError(request.idText, { code: RPC.invalidRequest, message }));
+  #require(request: RequestMessage, stream: ClientStream): Requests | undefined {
+    const served = this.stay.active();
+    if (served !== undefined) return served.requests;
+    const why = `${request.method} came before initialize`;
+    this.#fail(stream, request.idText, RPC.invalidRequest, why);
     return undefined;
-  }
-
-  // ── The handshake ─────────────────────────────────────────────────────────────────────────────
-
-  #onHandshakeRequest(request: RequestMessage, params: JsonObject): void {
-    this.#endSession("the client initialised anew");
-    const facts = clientFacts(params);
-    const session = this.#newSession(params);
-    const line = this.#hooks.newLine(session, this, facts.name);
-    const requests = new Requests(this.#context, {
-      line,
-      facts,
-      canResume: this.#link.canResume,
-      registry: this.#hooks.registry,
-      delivery: this.#hooks.delivery,
-      controlTool: this.#hooks.controlTool,
-      send: (text) => this.send(text),
-      notify: (text) => !this.isCongested() && this.send(text),
-    });
-    this.#served = { line, requests, facts };
-    line.save();
-    this.#greeter.greet(request.idText, facts, line.cataloguer);
-  }
-
-  #newSession(params: JsonObject): SessionRow {
-    const { world, identity, dialect } = this.#context;
-    const now = world.now();
-    return {
-      id: world.newId("s"),
-      upstream: identity.upstream,
-      credentials: identity.credentials,
-      era: dialect.era,
-      handshake: jsonText(params),
-      logLevel: undefined,
-      subscriptions: [],
-      createdAt: now,
-      lastSeenAt: now,
-      endedAt: undefined,
-    };
-  }
-
-  #endSession(cause: string): void {
-    const before = this.#served;
-    if (before === undefined) return;
-    this.#served = undefined;
-    before.requests.detachAll();
-    const { line } = before;
-    line.relay.onClientLeft(line.supervisor.channel);
-    this.#hooks.onSessionEnd(line);
-    withdrawWaiting(line, cause)
-      .then(() => line.stop(2_000))
-      .catch(this.#context.fatal);
-  }
-
-  onLink(state: UpstreamState): void {
-    this.#greeter.onLink(state);
-  }
-
-  /** The upstream answered the handshake. */
-  onHandshake(reply: ReplyMessage): void {
-    this.#greeter.onUpstream(reply);
   }
 
   // ── Notifications ─────────────────────────────────────────────────────────────────────────────
 
   #onNotification(message: NotificationMessage): void {
-    const line = this.#served?.line;
-    if (line === undefined) return;
+    const { served } = this.stay;
+    if (served === undefined) return;
+    const { line, member, requests } = served;
     const intent = this.#context.dialect.readClient(message);
     switch (intent.kind) {
       case "ready":
-        line.relay.clientReady();
+        member.relay.clientReady();
         return;
       case "cancel":
-        if (intent.idText !== undefined) {
-          this.#served?.requests.cancel(intent.idText, intent.reason);
-        }
+        if (intent.idText !== undefined) requests.cancel(intent.idText, intent.reason);
         return;
       case "roots_changed":
-        line.notify(message.text, true);
+        // A shared connection declares no roots.
+        if (!line.plan.isShared) line.notify(message.text, true);
         return;
       default:
         line.notify(message.text, false);
     }
   }
 
+  #onReply(reply: ReplyMessage): void {
+    const { served } = this.stay;
+    // Servers ask (for roots) before the connection serves calls, and may wait for the answer.
+    const channel = served?.line.supervisor.channel;
+    if (served?.member.relay.onClientReply(reply, channel) === true) return;
+    this.#context.log("debug", "the client answered a request that nobody asked", {});
+  }
+
   // ── What can't be read ────────────────────────────────────────────────────────────────────────
 
-  #onBatch(texts: readonly string[]): void {
-    if (!revisionOf(this.#greeter.protocolVersion).hasBatches || this.#served === undefined) {
-      const message = "Not executed: batches exist only in protocol version 2025-03-26";
-      this.send(formatError(undefined, { code: RPC.invalidRequest, message }));
+  #onBatch(texts: readonly string[], stream: ClientStream): void {
+    const version = this.stay.session?.protocolVersion ?? "";
+    if (!revisionOf(version).hasBatches || this.stay.served === undefined) {
+      const why = "batches exist only in protocol version 2025-03-26";
+      this.#fail(stream, undefined, RPC.invalidRequest, why);
       return;
     }
     for (const text of texts) {
       const message = parseMessage(text);
-      if (message.kind !== "batch") this.receive(message);
+      if (message.kind !== "batch") this.receive(message, stream);
     }
   }
 
-  #refuseOversize(bytes: number, idText: string | undefined): void {
+  #refuseOversize(bytes: number, idText: string | undefined, stream: ClientStream): void {
     const limit = this.#context.settings.limits.requestMaxBytes;
-    const message = `Not executed: the message has ${String(bytes)} bytes, the limit is ${String(limit)} (option --max-request-bytes)`;
+    const why = `the message has ${String(bytes)} bytes, the limit is ${String(limit)} (option --max-request-bytes)`;
     this.#context.log("warn", "the client sent a message over the limit", { bytes, limit });
-    this.send(formatError(idText, { code: RPC.invalidRequest, message }));
+    this.#fail(stream, idText, RPC.invalidRequest, why);
+  }
+
+  #fail(stream: ClientStream, idText: string | undefined, code: number, why: string): void {
+    const text = formatError(idText, { code, message: `Not executed: ${why}` });
+    this.#reply(stream, idText ?? "null", text);
+  }
+
+  #reply(stream: ClientStream, idText: string, text: string): void {
+    this.stay.outgoing.reply(stream, idText, text, false);
   }
 }

@@ -1,12 +1,12 @@
 /**
- * A line: one upstream connection for one session, with everything that belongs to it. Lines without a
- * client finish what a dead process left behind, over a connection initialised as its client's was.
+ * A line: one upstream connection with everything that belongs to it, for one session or, if the
+ * isolation is "shared", for all sessions of a principal. A line without members finishes what a dead
+ * process left behind, over a connection initialised as its client's was.
  */
-import { handshakeVariant, type SessionRow } from "../core/session.ts";
-import type { UpstreamState, UpstreamStatus } from "../core/status.ts";
-import type { Failure } from "../core/failure.ts";
+import type { SessionRow } from "../core/session.ts";
+import type { UpstreamStatus } from "../core/status.ts";
+import { type Failure, failure } from "../core/failure.ts";
 import type { JsonObject, Message, ReplyMessage } from "../wire/message.ts";
-import type { StateChange } from "../wire/dialect/dialect.ts";
 import { Cataloguer } from "./cataloguer.ts";
 import type { Channel } from "./channel.ts";
 import type { EngineContext } from "./context.ts";
@@ -14,84 +14,67 @@ import { Dispatcher } from "./dispatcher.ts";
 import { Keeper } from "./keeper.ts";
 import { lineStatus } from "./line-status.ts";
 import type { LiveCall, Waiter } from "./live-call.ts";
+import { Member, type MemberClient } from "./member.ts";
+import { Members } from "./members.ts";
 import { Queue } from "./queue.ts";
-import { Relay } from "./relay.ts";
 import { Replayer } from "./replayer.ts";
+import { Router } from "./router.ts";
 import { Scribe } from "./scribe.ts";
 import { Supervisor } from "./supervisor.ts";
 import { expireWaiting } from "./withdrawal.ts";
 
-export interface LineClient {
-  readonly name: string;
-  send(text: string): void;
-  isCongested(): boolean;
+/** What a line is for. */
+export interface LinePlan {
+  readonly principal: string;
+  /** The params to initialise with. */
+  readonly handshake: JsonObject;
+  /** `handshakeVariant()` of them. */
+  readonly variant: string;
+  readonly isShared: boolean;
+  /** The session that it is made for: what is restored while nobody has joined. */
+  readonly session: SessionRow;
 }
 
 export interface LineHooks {
-  /** The upstream's first answer to the handshake, or what it failed with so far. */
-  onHandshake(reply: ReplyMessage): void;
-  onLink(state: UpstreamState): void;
-  /** `initialize` itself waits for this line. */
-  hasEarlyCaller(): boolean;
   onEnded(line: Line, call: LiveCall, reply: ReplyMessage | undefined): void;
   tellPending(line: Line, call: LiveCall, waiter: Waiter): void;
 }
 
+/** How often a renewal looks whether what was in flight has ended, ms. */
+const RENEW_LOOK_MS = 20;
+
 export class Line {
   readonly #context: EngineContext;
   readonly #hooks: LineHooks;
-  readonly #client: LineClient | undefined;
   readonly #replayer: Replayer;
+  readonly #router: Router;
+  readonly plan: LinePlan;
+  readonly members: Members;
   readonly supervisor: Supervisor;
   readonly queue: Queue;
   readonly dispatcher: Dispatcher;
   readonly scribe: Scribe;
   readonly keeper: Keeper;
   readonly cataloguer: Cataloguer;
-  readonly relay: Relay;
-  readonly handshake: JsonObject;
-  /** `handshakeVariant()` of the session. */
-  readonly variant: string;
-  #session: SessionRow;
   #haveRootsChanged = false;
   #connections = 0;
 
-  constructor(
-    context: EngineContext,
-    session: SessionRow,
-    client: LineClient | undefined,
-    hooks: LineHooks,
-  ) {
+  constructor(context: EngineContext, plan: LinePlan, hooks: LineHooks) {
     this.#context = context;
     this.#hooks = hooks;
-    this.#client = client;
-    this.#session = session;
-    this.handshake = JSON.parse(session.handshake) as JsonObject;
-    this.variant = handshakeVariant(this.handshake);
-    this.cataloguer = new Cataloguer(context, this.variant);
+    this.plan = plan;
+    this.members = new Members(plan, (before, after) => {
+      this.#replayer.follow(before, after);
+    });
+    this.cataloguer = new Cataloguer(context, plan.variant);
     const supervisor = () => this.supervisor;
     const cataloguer = () => this.cataloguer;
     const keeper = () => this.keeper;
     const queue = () => this.queue;
-    this.relay = new Relay(context, {
-      send:
-        client === undefined
-          ? undefined
-          : (text) => {
-              client.send(text);
-            },
-      isCongested: () => client?.isCongested() === true,
-      callOf: (id) => this.dispatcher.callOf(id),
-      onListChanged: () => {
-        this.#relist();
-      },
-    });
     this.queue = new Queue(context, {
       supervisor,
       cataloguer,
       keeper,
-      clientName: client?.name,
-      hasRoom: () => this.dispatcher.hasRoom,
       go: (call, channel) => {
         this.dispatcher.dispatch(call, channel);
       },
@@ -122,65 +105,50 @@ export class Line {
         hooks.tellPending(this, call, waiter);
       },
     });
+    this.#router = this.#newRouter();
     this.#replayer = this.#newReplayer();
     this.supervisor = this.#newSupervisor();
   }
 
-  get session(): SessionRow {
-    return this.#session;
+  // ── Members ───────────────────────────────────────────────────────────────────────────────────
+
+  join(session: SessionRow, client: MemberClient): Member {
+    const member = new Member(this.#context, session, client);
+    this.members.add(member);
+    return member;
   }
 
-  get hasClient(): boolean {
-    return this.#client !== undefined;
+  /** The session is over, or goes to sleep. */
+  leave(member: Member): void {
+    if (this.members.remove(member)) member.relay.onClientLeft(this.supervisor.channel);
   }
 
-  /** Remembers what must be restored at the upstream after a reconnect. */
-  remember(state: StateChange): void {
-    const { subscriptions } = this.#session;
-    switch (state.kind) {
-      case "log_level":
-        this.#session = { ...this.#session, logLevel: state.level };
-        break;
-      case "subscribe":
-        if (subscriptions.includes(state.uri)) return;
-        this.#session = { ...this.#session, subscriptions: [...subscriptions, state.uri] };
-        break;
-      case "unsubscribe":
-        this.#session = {
-          ...this.#session,
-          subscriptions: subscriptions.filter((uri) => uri !== state.uri),
-        };
-    }
-    this.save();
-  }
+  // ── Towards the upstream ──────────────────────────────────────────────────────────────────────
 
-  /** Posts the session's row; a failure is the journal's to report with the next call. */
-  save(): void {
-    const row = { ...this.#session, lastSeenAt: this.#context.world.now() };
-    this.#context
-      .journal()
-      .then((journal) => journal.saveSession(row))
-      .catch((error: unknown) => {
-        this.#context.log("warn", "could not save the session", { error: String(error) });
-      });
-  }
-
-  /** Passes a notification of the client on, if there is somebody to hear it. */
+  /** Passes a notification of a client on, if there is somebody to hear it. */
   notify(text: string, isRootsChange: boolean): void {
     const channel = this.supervisor.serving;
     if (channel !== undefined) channel.send(text, { kind: "notification" });
     else if (isRootsChange) this.#haveRootsChanged = true;
   }
 
-  onClientReply(reply: ReplyMessage): boolean {
-    // Servers ask (for roots) before the connection serves calls, and may wait for the answer.
-    return this.relay.onClientReply(reply, this.supervisor.channel);
+  /** Connects anew. What is in flight may end within `graceMs`, what comes meanwhile waits. */
+  async renew(graceMs: number, cause: string): Promise<void> {
+    const { world } = this.#context;
+    this.queue.pause();
+    const endAt = world.now() + graceMs;
+    while (this.dispatcher.underWay > 0 && world.now() < endAt) {
+      await new Promise<void>((resolve) => world.timer(RENEW_LOOK_MS, resolve));
+    }
+    this.supervisor.renew(failure("reset", cause));
+    this.queue.resume();
   }
 
-  async stop(graceMs: number): Promise<void> {
+  /** `isLeft`: calls in flight whose end is the next process's business. */
+  async stop(graceMs: number, isLeft?: (call: LiveCall) => boolean): Promise<void> {
     this.queue.pause();
     // Nothing comes over this connection any more; what is in flight must not stay open for ever.
-    const told = this.dispatcher.abandon("the connection was ended");
+    const told = this.dispatcher.abandon("the connection was ended", isLeft);
     await Promise.all([told, this.supervisor.stop(graceMs)]);
   }
 
@@ -188,12 +156,25 @@ export class Line {
     return lineStatus(this.#context, this, this.#connections);
   }
 
+  #newRouter(): Router {
+    return new Router(this.#context, {
+      members: () => this.members.all(),
+      member: (sessionId) => this.members.get(sessionId),
+      isShared: this.plan.isShared,
+      callOf: (id) => this.dispatcher.callOf(id),
+      onlyCall: () =>
+        this.supervisor.connector.kind === "http" ? undefined : this.dispatcher.onlyCall,
+      onListChanged: () => {
+        this.#relist();
+      },
+    });
+  }
+
   #newReplayer(): Replayer {
     return new Replayer(this.#context, {
       cataloguer: this.cataloguer,
-      handshake: this.handshake,
-      logLevel: () => this.#session.logLevel,
-      subscriptions: () => this.#session.subscriptions,
+      handshake: this.plan.handshake,
+      wishes: () => this.members.wishes(),
       takeRootsChanged: () => {
         const have = this.#haveRootsChanged;
         this.#haveRootsChanged = false;
@@ -206,10 +187,13 @@ export class Line {
           .calls()
           .some(({ row }) => row.tool !== undefined && !this.cataloguer.tool(row.tool).isKnown),
       onHandshake: (reply) => {
-        this.#hooks.onHandshake(reply);
+        this.members.onHandshake(reply);
       },
       announce: (text) => {
-        this.relay.toClient(text);
+        this.members.tellAll(text);
+      },
+      announceResource: (uri, text) => {
+        this.members.tellSubscribers(uri, text);
       },
     });
   }
@@ -220,8 +204,8 @@ export class Line {
       onServing: (channel) => {
         this.#onServing(channel);
       },
-      onMessage: (message, _relatedId, channel) => {
-        this.#onMessage(message, channel);
+      onMessage: (message, relatedId, channel) => {
+        this.#onMessage(message, relatedId, channel);
       },
       onOutcome: (id, outcome) => {
         this.dispatcher.onOutcome(id, outcome);
@@ -232,22 +216,40 @@ export class Line {
       onUnresumed: (cause) => {
         this.dispatcher.onDown(cause, new Set());
       },
-      onLink: (link) => {
+      onLink: (link, was) => {
         this.keeper.review();
-        this.#hooks.onLink(link.state);
+        this.members.onLink(link.state);
+        this.#tellState(link.state, was, link.failure);
       },
-      hasCaller: () => this.queue.size > 0 || this.#hooks.hasEarlyCaller(),
+      hasCaller: () => this.queue.size > 0 || this.members.hasEarlyCaller,
       isBusy: () => this.dispatcher.inFlight > 0,
     });
   }
 
+  #tellState(
+    state: UpstreamStatus["state"],
+    was: UpstreamStatus["state"],
+    cause: Failure | undefined,
+  ): void {
+    if (state === was) return;
+    const { feed, world, settings } = this.#context;
+    feed.tell(() => ({
+      kind: "upstream",
+      at: world.now(),
+      upstream: settings.upstreamName,
+      state,
+      was,
+      sessionId: this.plan.isShared ? undefined : this.plan.session.id,
+      cause: state === "serving" ? undefined : cause?.message,
+    }));
+  }
+
+  // ── Events of the connection ──────────────────────────────────────────────────────────────────
+
   async #prepare(channel: Channel, isResumed: boolean): Promise<Failure | undefined> {
     if (!isResumed && this.#connections > 0 && this.#context.settings.isStateful) {
-      await expireWaiting(
-        this.#context,
-        this,
-        "the server keeps state per session, and that session is gone",
-      );
+      const cause = "the server keeps state per session, and that session is gone";
+      await expireWaiting(this.#context, this, cause);
     }
     return this.#replayer.restore(channel, isResumed);
   }
@@ -258,7 +260,7 @@ export class Line {
     this.#replayer.afterwards(channel).catch(this.#context.fatal);
   }
 
-  #onMessage(message: Message, channel: Channel): void {
+  #onMessage(message: Message, relatedId: string | undefined, channel: Channel): void {
     switch (message.kind) {
       case "reply":
         if (!this.dispatcher.onReply(message)) {
@@ -268,16 +270,16 @@ export class Line {
         }
         return;
       case "request":
-        this.relay.onRequest(message, channel);
+        this.#router.onRequest(message, relatedId, channel);
         return;
       case "notification":
-        this.relay.onNotification(message, channel);
+        this.#router.onNotification(message, relatedId, channel);
     }
   }
 
   #onDown(cause: Failure, resumable: ReadonlySet<string>): void {
     this.dispatcher.onDown(cause, resumable);
-    this.relay.onUpstreamDown();
+    this.members.onUpstreamDown();
   }
 
   #onEnded(call: LiveCall, reply: ReplyMessage | undefined): void {

@@ -19,10 +19,17 @@ export interface Waiter {
   holdUntil: number;
   /** A repetition that was attached to the call, not the caller who made it. */
   readonly isRepeat: boolean;
-  /** Gives the answer to the client; exactly once. False where the client can't get it any more. */
-  readonly answer: (text: string) => boolean;
-  /** Sends a notification that belongs to this request. */
-  readonly notify: (text: string) => void;
+  /** How long this client is known to wait for a call, ms; undefined where it is not known. */
+  readonly patienceMs: number | undefined;
+  /**
+   * Gives the answer to the client; exactly once. False where the client can't get it now. `isKept`:
+   * the journal has it for the client's return, so nobody else need keep it.
+   */
+  readonly answer: (text: string, isKept: boolean) => boolean;
+  /** Sends a message that belongs to this request. False where the client can't get it. */
+  readonly notify: (text: string) => boolean;
+  /** The call is on disk, so that the client may ask for its answer later on. */
+  readonly accepted: ((callId: string) => void) | undefined;
   progress: number;
   tickAt: number;
   stopTimer: (() => void) | undefined;

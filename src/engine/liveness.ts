@@ -17,7 +17,7 @@ export interface LivenessProbe {
   /** Undefined when there is no connection. */
   ping(): Promise<Answer> | undefined;
   list(): Promise<Answer> | undefined;
-  readonly isStdio: boolean;
+  isStdio(): boolean;
   isBusy(): boolean;
   onDead(cause: Failure): void;
 }
@@ -89,7 +89,7 @@ export class Liveness {
 
   async #isDead(generation: number): Promise<boolean> {
     if (!this.#hasAnsweredPing || this.#probe.isBusy()) return false;
-    if (this.#probe.isStdio) {
+    if (this.#probe.isStdio()) {
       const answer = await this.#probe.list();
       if (generation !== this.#generation || answer?.kind === "reply") return false;
       // Meanwhile a call may have been sent, or something may have come.

@@ -2,32 +2,31 @@
 import { RefusedError } from "../base/errors.ts";
 import { type CallRow, isTerminal, mustSync } from "../core/call.ts";
 import { repeatedCall } from "../core/repeated-call.ts";
+import type { ProxyEvent } from "../core/event.ts";
+import type { SessionRow } from "../core/session.ts";
 import type { ProxyStatus } from "../core/status.ts";
 import type { CallFilter, Control } from "../ports.ts";
 import { parseMessage } from "../wire/message.ts";
-import type { EngineContext } from "./context.ts";
-import type { Line } from "./line.ts";
+import type { Branch } from "./branch.ts";
 import { newLiveCall } from "./live-call.ts";
-import type { Delivery } from "./delivery.ts";
+import type { ProcessContext } from "./context.ts";
 import type { Recalled, Registry } from "./registry.ts";
 
 export interface OperatorHooks {
   readonly registry: Registry;
-  readonly delivery: Delivery;
   status(): ProxyStatus;
   /** Withdraws a call that waits for a person; false if it is none. */
   cancelHeld(id: string, cause: string): Promise<boolean>;
-  /** A line over which an operator's call may run, if there is one. */
-  anyLine(): Line | undefined;
+  branches(): Iterable<Branch>;
 }
 
 const LIST_MAX = 1_000;
 
 export class Operator implements Control {
-  readonly #context: EngineContext;
+  readonly #context: ProcessContext;
   readonly #hooks: OperatorHooks;
 
-  constructor(context: EngineContext, hooks: OperatorHooks) {
+  constructor(context: ProcessContext, hooks: OperatorHooks) {
     this.#context = context;
     this.#hooks = hooks;
   }
@@ -56,15 +55,17 @@ export class Operator implements Control {
   /** A new call that repeats an ended one (T15); the old row stays as it is. */
   async retry(id: string): Promise<string> {
     const { row } = await this.#recall(id);
-    const line = this.#hooks.anyLine();
-    if (line === undefined)
-      throw new RefusedError(
-        "no client has connected yet, so there is no connection to send it over",
-      );
-    const { world, settings, identity } = this.#context;
+    const branch = [...this.#hooks.branches()].find(
+      ({ context }) => context.identity.upstream === row.upstream,
+    );
+    if (branch === undefined)
+      throw new RefusedError("its server is not (any more) in the configuration of this proxy");
+    const { session, line } = await this.#lineFor(row, branch);
+    const { world } = this.#context;
+    const { settings, identity, bounds } = branch.context;
     const repeated: CallRow = {
       ...repeatedCall(row, world.newId("c"), world.now(), settings.deferTtlMs),
-      sessionId: line.session.id,
+      sessionId: session.id,
       credentials: identity.credentials,
     };
     const request = parseMessage(repeated.request);
@@ -74,11 +75,67 @@ export class Operator implements Control {
     const journal = await this.#context.journal();
     const call = newLiveCall(repeated, this.#hooks.registry.nextOrder(), journal, request);
     call.row = { ...repeated, seq: await journal.admit(repeated) };
-    this.#context.bounds.count(repeated.sessionId, call.bytes);
+    bounds.count(repeated.sessionId, call.bytes);
     this.#hooks.registry.add(call, line);
-    this.#hooks.delivery.nobodyWaits(call);
+    branch.delivery.nobodyWaits(call);
     line.dispatcher.adopt(call);
+    line.supervisor.want();
     return repeated.id;
+  }
+
+  /** Over which connection an operator's repetition runs: its session's own, else any other. */
+  async #lineFor(row: CallRow, branch: Branch) {
+    const journal = await branch.context.journal();
+    const own = await journal.findSession(row.sessionId);
+    const others = [...branch.stays()].map((stay) => stay.session);
+    const session = own?.keyDigest === undefined ? others.find((s) => s !== undefined) : own;
+    if (session === undefined)
+      throw new RefusedError(
+        "no client has connected yet, so there is no connection to send it over",
+      );
+    return { session, line: branch.lines.of(session) };
+  }
+
+  async sessions(): Promise<readonly SessionRow[]> {
+    await this.#context.journal();
+    const lists = await Promise.all(
+      [...this.#hooks.registry.journals].map((journal) => journal.sessions()),
+    );
+    return lists.flat().sort((a, b) => b.createdAt - a.createdAt);
+  }
+
+  async endSession(id: string): Promise<void> {
+    for (const branch of this.#hooks.branches()) {
+      const stay = branch.stay(id);
+      if (stay === undefined) continue;
+      if (stay.session?.keyDigest === undefined)
+        throw new RefusedError(`session ${id} is its client's own; it ends when the client leaves`);
+      await stay.dismiss("ended by an operator");
+      return;
+    }
+    await this.#context.journal();
+    for (const journal of this.#hooks.registry.journals) {
+      const row = await journal.findSession(id);
+      if (row === undefined) continue;
+      if (row.endedAt !== undefined) throw new RefusedError(`session ${id} has ended already`);
+      await journal.saveSession({ ...row, endedAt: this.#context.world.now() });
+      return;
+    }
+    throw new RefusedError(`there is no session ${id}`);
+  }
+
+  async restart(upstream: string): Promise<number> {
+    for (const branch of this.#hooks.branches()) {
+      if (branch.name === upstream) return branch.renew("restarted by an operator");
+    }
+    const names = [...this.#hooks.branches()].map(({ name }) => `'${name}'`);
+    throw new RefusedError(
+      `there is no server '${upstream}' here (there are: ${names.join(", ")})`,
+    );
+  }
+
+  follow(tell: (event: ProxyEvent) => void): () => void {
+    return this.#context.feed.follow(tell);
   }
 
   async cancel(id: string): Promise<CallRow> {

@@ -1,106 +1,158 @@
 /**
- * The hub: clients come in, each gets a session with a line to the upstream; what a dead process left
- * is taken up; everything ends in order.
+ * The hub: upstreams with their clients, one journal for all, one end in order.
  *
  *     client ─► host ─► admission ─► journal ─► dispatcher ─► supervisor's connection ─► upstream
  *     client ◄─ host ◄─ delivery ◄── journal ◄─ judge() ◄──── outcome ◄──────────────── upstream
  */
 import { JournalError } from "../base/errors.ts";
-import type { SavedLink } from "../core/saved-link.ts";
-import type { ProxyStatus, SessionStatus } from "../core/status.ts";
-import type { SessionRow } from "../core/session.ts";
-import type { ClientHandler, ClientLink, Control, Journal, Listener } from "../ports.ts";
-import type { EngineContext } from "./context.ts";
-import { type ControlTool, newControlTool } from "./control-tool.ts";
-import { Delivery } from "./delivery.ts";
+import type { CallRow } from "../core/call.ts";
+import type { ProxyStatus, ServingStatus } from "../core/status.ts";
+import type { Control, Door, Journal } from "../ports.ts";
+import { Branch } from "./branch.ts";
+import { Caretaker } from "./caretaker.ts";
+import type { EngineContext, ProcessContext } from "./context.ts";
+import { newControlTool } from "./control-tool.ts";
 import { drain, untilJournalOpen } from "./drain.ts";
 import { startHeartbeat } from "./heartbeat.ts";
-import { Host } from "./host.ts";
-import { Line } from "./line.ts";
-import { readLinkRecord } from "./link-record.ts";
+import { Held } from "./held.ts";
 import { Operator } from "./operator.ts";
+import { proxyStatus } from "./proxy-status.ts";
 import { Registry } from "./registry.ts";
-import { type Leftover, Rescuer } from "./rescuer.ts";
+import type { Leftover } from "./rescuer.ts";
 
 export interface ProxyOptions {
   readonly version: string;
   readonly pid: number;
-  /** The last client left; in wrap mode that is the end. */
+  /** How long results, and records of ended calls, are kept, ms. */
+  readonly retention: { readonly resultsMs: number; readonly recordsMs: number };
+  /** How long an orderly end waits for calls in flight, ms. */
+  readonly drainMs: number;
+  /** A client that can't come back left; in wrap mode that is the end. */
   readonly onEmpty: (cause: string) => void;
+  /** What a daemon tells of itself. */
+  readonly serving?: () => ServingStatus | undefined;
+}
+
+/** A recovered journal, and whose it is. */
+export interface OpenedJournal extends Leftover {
+  /** Not the journal of this process: it is closed when nothing in it lives. */
+  readonly isCaretaken: boolean;
 }
 
 const PRUNE_EVERY_MS = 600_000;
+const SWEEP_EVERY_MS = 60_000;
 
 export class Proxy {
-  readonly #context: EngineContext;
+  readonly #process: ProcessContext;
   readonly #options: ProxyOptions;
-  readonly #registry: Registry;
-  readonly #delivery: Delivery;
-  readonly #rescuer: Rescuer;
+  readonly #registry = new Registry();
+  readonly #branches = new Map<string, Branch>();
+  readonly #caretaker: Caretaker;
   readonly #operator: Operator;
-  readonly #controlTool: ControlTool | undefined;
-  readonly #hosts = new Set<Host>();
   readonly #startedAt: number;
-  #savedLink: SavedLink | undefined;
-  #leftovers: readonly Leftover[] = [];
+  readonly #stops = new Set<() => void>();
+  /** Calls of upstreams that are not (any more) configured. */
+  #orphans: Held | undefined;
+  #opened: readonly OpenedJournal[] = [];
   #journal: Journal | undefined;
-  #stopHeartbeat: (() => void) | undefined;
-  #stopPruning: (() => void) | undefined;
   #draining: Promise<void> | undefined;
 
-  constructor(context: EngineContext, options: ProxyOptions) {
-    this.#context = context;
+  constructor(process: ProcessContext, options: ProxyOptions) {
+    this.#process = process;
     this.#options = options;
-    this.#startedAt = context.world.now();
-    this.#registry = new Registry(context.settings.shield);
-    this.#delivery = new Delivery(context, this.#registry);
-    const shared = { registry: this.#registry, delivery: this.#delivery };
-    this.#rescuer = new Rescuer(context, {
-      ...shared,
-      newLine: (session) => this.#newExtraLine(session),
+    this.#startedAt = process.world.now();
+    this.#caretaker = new Caretaker({
+      world: process.world,
+      fatal: process.fatal,
+      registry: this.#registry,
+      needs: (journal) => this.#needs(journal),
     });
-    this.#operator = new Operator(context, {
-      ...shared,
+    this.#operator = new Operator(process, {
+      registry: this.#registry,
       status: () => this.#status(),
-      cancelHeld: (id, cause) => this.#rescuer.cancelHeld(id, cause),
-      anyLine: () => [...this.#hosts].find((host) => host.line !== undefined)?.line,
+      branches: () => this.#branches.values(),
+      cancelHeld: (id, cause) => this.#cancelHeld(id, cause),
     });
-    this.#controlTool = context.settings.hasControlTool
-      ? newControlTool(context.settings.upstreamName, this.#operator)
-      : undefined;
   }
 
   get control(): Control {
     return this.#operator;
   }
 
-  /**
-   * The journal is open. Takes up what was left behind; resolves when new calls may be accepted. The
-   * first of `leftovers` is this process's own journal.
-   */
-  async recover(journal: Journal, leftovers: readonly Leftover[]): Promise<void> {
-    this.#journal = journal;
-    this.#leftovers = leftovers;
-    this.#registry.addJournal(journal);
-    this.#savedLink = await readLinkRecord(journal, this.#context.identity.upstream);
-    await this.#rescuer.take(leftovers);
-    for (const host of this.#hosts) if (host.line !== undefined) this.#rescuer.attach(host.line);
+  branch(name: string): Branch | undefined {
+    return this.#branches.get(name);
+  }
+
+  branches(): Iterable<Branch> {
+    return this.#branches.values();
+  }
+
+  /** The way in to an upstream; undefined if there is none of this name. */
+  door(name: string): Door | undefined {
+    return this.#draining === undefined ? this.#branches.get(name) : undefined;
+  }
+
+  /** Takes an upstream into service. */
+  add(context: EngineContext): Branch {
+    const branch = new Branch(context, {
+      registry: this.#registry,
+      version: this.#options.version,
+      population: () => this.#population(),
+      controlTool: (of, principal) =>
+        newControlTool(of.name, this.#operator, (row) => this.#isOf(row, of, principal)),
+      onEnded: () => {
+        this.#caretaker.review();
+      },
+      onLeft: (cause) => {
+        this.#options.onEmpty(cause);
+      },
+    });
+    this.#branches.set(branch.name, branch);
+    return branch;
+  }
+
+  /** Takes an upstream out of service: what is in flight may end, what waits is withdrawn. */
+  async remove(name: string, cause: string): Promise<void> {
+    const branch = this.#branches.get(name);
+    if (branch === undefined) return;
+    this.#branches.delete(name);
+    branch.close();
+    await Promise.all([...branch.stays()].map((stay) => stay.dismiss(cause)));
+    await drain(branch.context, branch.lines.everything(), cause);
+    branch.rescuer.stop();
+  }
+
+  /** The journal is open; the first of `opened` is this process's own. Resolves when calls may come. */
+  async recover(opened: readonly OpenedJournal[]): Promise<void> {
+    this.#opened = opened;
+    this.#journal = opened[0]?.journal;
+    for (const { journal, isCaretaken } of opened) {
+      this.#registry.addJournal(journal);
+      if (isCaretaken) this.#caretaker.take(journal);
+    }
+    const journal = this.#journal;
+    if (journal === undefined) return;
+    for (const branch of this.#branches.values()) {
+      const mine = opened.map((one) => part(one, (row) => this.#branchOf(row) === branch));
+      await branch.recover(journal, mine);
+    }
+    this.#holdOrphans();
+    this.#caretaker.review();
     this.#prune();
   }
 
-  start(listener: Listener): void {
-    this.#stopHeartbeat = startHeartbeat(this.#context.world, (news, gapMs) => {
-      this.#context.log(
-        "warn",
-        `the machine ${news === "slept" ? "slept" : "had its clock changed"}`,
-        {
-          seconds: Math.round(gapMs / 1000),
-        },
-      );
+  /** Begins to watch over clocks, idle sessions and old records. */
+  start(): void {
+    const { world, log } = this.#process;
+    const stopHeartbeat = startHeartbeat(world, (news, gapMs) => {
+      const words = news === "slept" ? "slept" : "had its clock changed";
+      log("warn", `the machine ${words}`, { seconds: Math.round(gapMs / 1000) });
       if (gapMs < 0) this.#registry.setBack(-gapMs);
-      for (const line of this.#lines()) line.supervisor.wake();
+      for (const branch of this.#branches.values())
+        for (const line of branch.lines.all()) line.supervisor.wake();
     });
-    listener.start((link) => this.#accept(link));
+    this.#stops.add(stopHeartbeat);
+    this.#sweep();
   }
 
   /** Ends everything within the drain deadline; called again, returns the same end. */
@@ -110,162 +162,115 @@ export class Proxy {
   }
 
   async #drain(cause: string): Promise<void> {
-    this.#stopHeartbeat?.();
-    this.#stopPruning?.();
-    for (const line of this.#lines()) line.queue.pause();
-    await untilJournalOpen(this.#context);
-    await drain(this.#context, [...this.#lines()], cause);
-    await this.#rescuer.stop(2_000);
+    for (const stop of this.#stops) stop();
+    const branches = [...this.#branches.values()];
+    for (const branch of branches) branch.close();
+    await untilJournalOpen(this.#process, this.#options.drainMs);
+    await Promise.all(
+      branches.map((branch) => drain(branch.context, branch.lines.everything(), cause)),
+    );
+    for (const branch of branches) branch.rescuer.stop();
+    this.#orphans?.stop();
+    await this.#caretaker.stop();
     await this.#journal?.close();
   }
 
-  #lines(): readonly Line[] {
-    const own = [...this.#hosts].map((host) => host.line).filter((line) => line !== undefined);
-    return [...own, ...this.#rescuer.lines];
+  #branchOf(row: CallRow): Branch | undefined {
+    for (const branch of this.#branches.values())
+      if (branch.context.identity.upstream === row.upstream) return branch;
+    return undefined;
   }
 
-  #accept(link: ClientLink): ClientHandler {
-    const host = new Host(this.#context, link, {
-      registry: this.#registry,
-      delivery: this.#delivery,
-      controlTool: this.#controlTool,
-      newLine: (session, owner, clientName) => this.#newLine(session, owner, clientName),
-      onSessionEnd: (line) => {
-        this.#rescuer.inherit(line);
-      },
-      onLeft: (_host, cause) => {
-        this.#options.onEmpty(cause);
-      },
+  /** Calls of an upstream that is not configured wait for a person, or for their deadline. */
+  #holdOrphans(): void {
+    for (const one of this.#opened) {
+      const { report, live } = one.recovery;
+      const isSound = !one.isAbandoned && report.wentBackwards === undefined;
+      for (const row of live) {
+        if (this.#branchOf(row) !== undefined) continue;
+        this.#orphans ??= new Held(this.#process, () => {
+          this.#caretaker.review();
+        });
+        this.#orphans.add(one.journal, row, isSound);
+      }
+    }
+  }
+
+  #needs(journal: Journal): boolean {
+    if ((this.#orphans?.size ?? 0) > 0) return true;
+    return [...this.#branches.values()].some((branch) => branch.rescuer.needs(journal));
+  }
+
+  #cancelHeld(id: string, cause: string): Promise<boolean> {
+    const helds = [...this.#branches.values()].map(({ rescuer }) => rescuer.held);
+    if (this.#orphans !== undefined) helds.push(this.#orphans);
+    const held = helds.find((one) => one.has(id));
+    return held === undefined ? Promise.resolve(false) : held.cancel(id, cause);
+  }
+
+  #population(): number {
+    return [...this.#branches.values()].reduce((sum, branch) => sum + branch.size, 0);
+  }
+
+  async #isOf(row: CallRow, branch: Branch, principal: string): Promise<boolean> {
+    if (row.upstream !== branch.context.identity.upstream) return false;
+    for (const journal of this.#registry.journals) {
+      const session = await journal.findSession(row.sessionId);
+      if (session !== undefined) return session.principal === principal;
+    }
+    return false;
+  }
+
+  #every(ms: number, work: () => void): void {
+    const stop = this.#process.world.timer(ms, () => {
+      this.#stops.delete(stop);
+      work();
     });
-    this.#hosts.add(host);
-    return host;
+    this.#stops.add(stop);
   }
 
-  #newLine(session: SessionRow, host: Host, clientName: string): Line {
-    const line = new Line(
-      this.#context,
-      session,
-      {
-        name: clientName,
-        isCongested: () => host.isCongested(),
-        send: (text) => {
-          host.send(text);
-        },
-      },
-      {
-        onHandshake: (reply) => {
-          host.onHandshake(reply);
-        },
-        onLink: (state) => {
-          host.onLink(state);
-        },
-        hasEarlyCaller: () => host.isWaitingForHandshake,
-        onEnded: (of, call, reply) => {
-          this.#onEnded(of, call, reply);
-        },
-        tellPending: (of, call, waiter) => {
-          this.#delivery.tellPending(of, call, waiter);
-        },
-      },
-    );
-    this.#rescuer.attach(line);
-    // Not before the journal is open: left-over children are gone then, and the backoff is known.
-    this.#context.journal().then(() => {
-      if (this.#draining === undefined) line.supervisor.want(this.#savedLink);
-    }, this.#context.fatal);
-    return line;
-  }
-
-  #newExtraLine(session: SessionRow): Line {
-    return new Line(this.#context, session, undefined, {
-      onHandshake: () => {},
-      onLink: () => {},
-      hasEarlyCaller: () => false,
-      onEnded: (of, call, reply) => {
-        this.#onEnded(of, call, reply);
-      },
-      tellPending: (of, call, waiter) => {
-        this.#delivery.tellPending(of, call, waiter);
-      },
+  #sweep(): void {
+    this.#every(SWEEP_EVERY_MS, () => {
+      for (const branch of this.#branches.values()) branch.sweep().catch(this.#process.fatal);
+      this.#sweep();
     });
-  }
-
-  #onEnded(...[line, call, reply]: Parameters<Delivery["ended"]>): void {
-    this.#delivery.ended(line, call, reply);
-    this.#rescuer.onEnded(line);
   }
 
   #prune(): void {
-    const { world, log, settings } = this.#context;
-    const { resultsMs, recordsMs } = settings.retention;
-    const now = world.now();
-    this.#stopPruning = world.timer(PRUNE_EVERY_MS, () => {
+    const { resultsMs, recordsMs } = this.#options.retention;
+    const now = this.#process.world.now();
+    this.#every(PRUNE_EVERY_MS, () => {
       this.#prune();
     });
     for (const journal of this.#registry.journals) {
       journal.prune(now - resultsMs, now - recordsMs).catch((error: unknown) => {
         if (error instanceof JournalError && error.trouble === "closed") return;
-        log("warn", "could not prune the journal", { error: String(error) });
+        this.#process.log("warn", "could not prune the journal", { error: String(error) });
       });
     }
   }
 
   #status(): ProxyStatus {
-    const { settings, tally, world } = this.#context;
-    const sessions = [...this.#hosts]
-      .map((host) => host.status())
-      .filter((status) => status !== undefined);
-    const journal = this.#journal?.stats();
-    const recovery = this.#leftovers[0]?.recovery.report;
-    const reasons = this.#reasons(sessions);
-    return {
-      version: this.#options.version,
-      pid: this.#options.pid,
+    const { version, pid, serving } = this.#options;
+    const branches = [...this.#branches.values()];
+    const held = branches.reduce((sum, { rescuer }) => sum + rescuer.held.size, 0);
+    return proxyStatus({
+      version,
+      pid,
       startedAt: this.#startedAt,
-      now: world.now(),
-      upstreamName: settings.upstreamName,
-      health: reasons.length === 0 ? "healthy" : "degraded",
-      reasons,
-      sessions,
-      heldForPerson: this.#rescuer.heldCount,
-      journal: journal ?? {
-        kind: "memory",
-        path: undefined,
-        degraded: "still opening",
-        bytes: 0,
-        walBytes: 0,
-        fsyncMs: undefined,
-        commits: 0,
-        rows: 0,
-      },
-      recovery,
-      calls: {
-        accepted: tally.accepted,
-        answered: tally.answered,
-        expired: tally.expired,
-        outcomeUnknown: tally.outcomeUnknown,
-        refused: tally.refused,
-      },
-      failures: tally.failures,
-    };
-  }
-
-  #reasons(sessions: readonly SessionStatus[]): readonly string[] {
-    const reasons: string[] = [];
-    for (const { upstream } of sessions) {
-      if (upstream.state === "serving") continue;
-      const cause = upstream.lastFailure === undefined ? "" : `: ${upstream.lastFailure.message}`;
-      reasons.push(`'${upstream.name}' is ${upstream.state}${cause}`);
-    }
-    const stats = this.#journal?.stats();
-    if (stats?.degraded !== undefined)
-      reasons.push(`the journal is in memory only: ${stats.degraded}`);
-    const held = this.#rescuer.heldCount;
-    if (held > 0) reasons.push(`${String(held)} calls of an earlier process wait for a person`);
-    const back = this.#leftovers.find((l) => l.recovery.report.wentBackwards !== undefined);
-    if (back !== undefined) reasons.push("the journal holds less than was once written to it");
-    return reasons;
+      now: this.#process.world.now(),
+      branches,
+      heldForPerson: held + (this.#orphans?.size ?? 0),
+      journal: this.#journal?.stats(),
+      opened: this.#opened.map(({ recovery }) => recovery.report),
+      serving: serving?.(),
+    });
   }
 }
 
-/** Undefined for what is no JSON: a fact that an older or broken process left. */
+/** The rows of a recovered journal that are somebody's. */
+function part(opened: OpenedJournal, isMine: (row: CallRow) => boolean): Leftover {
+  const { report, live, remembered } = opened.recovery;
+  const recovery = { report, live: live.filter(isMine), remembered: remembered.filter(isMine) };
+  return { ...opened, recovery };
+}

@@ -1,7 +1,6 @@
 /** The live calls of this process and the memory of earlier ones, over all lines and journals. */
 import type { CallRow } from "../core/call.ts";
 import { Shield } from "../core/shield.ts";
-import type { ShieldMode } from "../core/settings.ts";
 import type { Journal } from "../ports.ts";
 import type { Line } from "./line.ts";
 import type { LiveCall } from "./live-call.ts";
@@ -12,15 +11,12 @@ export interface Recalled {
 }
 
 export class Registry {
-  readonly shield: Shield;
+  readonly shield = new Shield();
   readonly #live = new Map<string, { readonly call: LiveCall; line: Line }>();
   readonly #liveIn = new Map<Journal, number>();
+  readonly #liveOf = new Map<string, number>();
   readonly #journals = new Set<Journal>();
   #orders = 0;
-
-  constructor(mode: ShieldMode) {
-    this.shield = new Shield(mode);
-  }
 
   /** Orders calls by acceptance over all lines. */
   nextOrder(): number {
@@ -31,6 +27,8 @@ export class Registry {
     this.remove(call.row.id);
     this.#live.set(call.row.id, { call, line });
     this.#liveIn.set(call.journal, this.liveIn(call.journal) + 1);
+    const { sessionId } = call.row;
+    this.#liveOf.set(sessionId, (this.#liveOf.get(sessionId) ?? 0) + 1);
   }
 
   remove(callId: string): void {
@@ -38,6 +36,15 @@ export class Registry {
     if (known === undefined) return;
     this.#live.delete(callId);
     this.#liveIn.set(known.call.journal, this.liveIn(known.call.journal) - 1);
+    const { sessionId } = known.call.row;
+    const others = (this.#liveOf.get(sessionId) ?? 0) - 1;
+    if (others > 0) this.#liveOf.set(sessionId, others);
+    else this.#liveOf.delete(sessionId);
+  }
+
+  /** Whether calls of this session have not ended. */
+  hasLive(sessionId: string): boolean {
+    return this.#liveOf.has(sessionId);
   }
 
   find(callId: string): { readonly call: LiveCall; readonly line: Line } | undefined {

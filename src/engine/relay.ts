@@ -1,5 +1,5 @@
 /**
- * What travels against the usual direction: requests and notifications of the upstream to the client,
+ * What travels against the usual direction, for one session: requests of the upstream to its client,
  * and the client's answers. Ids are translated; nothing else is touched.
  *
  * R1. A request of the upstream always gets an answer: the client's, or ours if one side disappears.
@@ -11,40 +11,36 @@ import { RPC } from "../base/errors.ts";
 import {
   formatError,
   formatResult,
-  type NotificationMessage,
   type ReplyMessage,
   type RequestMessage,
   withIdText,
   withMember,
 } from "../wire/message.ts";
-import { methodOf } from "../wire/methods.ts";
 import type { Channel } from "./channel.ts";
 import type { EngineContext } from "./context.ts";
 import type { LiveCall } from "./live-call.ts";
 
-export interface RelayHooks {
-  /** Sends to the client; undefined for a line without one. */
-  readonly send: ((text: string) => void) | undefined;
-  /** The client does not read: its notifications are dropped rather than kept without bound. */
-  isCongested(): boolean;
-  callOf(upstreamId: string): LiveCall | undefined;
-  /** The upstream says that lists have changed. */
-  onListChanged(): void;
-}
+/**
+ * Sends to the client, on the stream of `call`'s request where there is one. False where the client
+ * can't get it.
+ */
+export type ToClient = (text: string, call: LiveCall | undefined) => boolean;
 
 /** More than this is not kept for a client that does not finish its handshake. */
 const EARLY_MAX = 256;
+/** More than this is not asked of a client that does not answer (promise P7). */
+const PENDING_MAX = 256;
 
 export class Relay {
   readonly #context: EngineContext;
-  readonly #hooks: RelayHooks;
+  readonly #send: ToClient;
   readonly #pending = new ServerRequests();
   #early: string[] | undefined = [];
   #hasClientLeft = false;
 
-  constructor(context: EngineContext, hooks: RelayHooks) {
+  constructor(context: EngineContext, send: ToClient) {
     this.#context = context;
-    this.#hooks = hooks;
+    this.#send = send;
   }
 
   /** The client has finished its handshake: what came early goes out now. */
@@ -52,57 +48,37 @@ export class Relay {
     const early = this.#early;
     if (early === undefined) return;
     this.#early = undefined;
-    for (const text of early) this.#hooks.send?.(text);
+    for (const text of early) this.#send(text, undefined);
   }
 
-  toClient(text: string): void {
-    if (this.#hooks.send === undefined) return;
-    if (this.#early === undefined) this.#hooks.send(text);
-    else if (this.#early.length < EARLY_MAX) this.#early.push(text);
+  /** False where the client can't get it. */
+  toClient(text: string, call?: LiveCall): boolean {
+    if (this.#early === undefined) return this.#send(text, call);
+    if (this.#early.length >= EARLY_MAX) return false;
+    this.#early.push(text);
+    return true;
   }
 
-  onRequest(message: RequestMessage, channel: Channel): void {
-    if (methodOf(message.method).role === "ping") {
-      channel.send(formatResult(message.idText, {}), { kind: "reply" });
+  /** `call`: the call in whose course the upstream asks, where that is known. */
+  onRequest(message: RequestMessage, channel: Channel, call: LiveCall | undefined): void {
+    const { method, idText: upstreamIdText } = message;
+    if (this.#hasClientLeft || this.#pending.size >= PENDING_MAX) {
+      channel.send(refusal(method, upstreamIdText, NOBODY), { kind: "reply" });
       return;
     }
-    if (this.#hooks.send === undefined || this.#hasClientLeft) {
-      channel.send(refusal(message.method, message.idText), { kind: "reply" });
-      return;
-    }
-    const { epoch } = channel;
-    const idText = this.#pending.add({
-      upstreamIdText: message.idText,
-      epoch,
-      method: message.method,
-    });
-    this.toClient(withIdText(message, idText));
+    const idText = this.#pending.add({ upstreamIdText, epoch: channel.epoch, method });
+    if (this.toClient(withIdText(message, idText), call)) return;
+    this.#pending.take(idText);
+    channel.send(refusal(method, upstreamIdText, NOBODY), { kind: "reply" });
   }
 
-  onNotification(message: NotificationMessage, channel: Channel): void {
-    const intent = this.#context.dialect.readUpstream(message);
-    switch (intent.kind) {
-      case "progress":
-        this.#onProgress(message, intent.token);
-        return;
-      case "cancel": {
-        const idText =
-          intent.idText === undefined
-            ? undefined
-            : this.#pending.downstreamIdOf(intent.idText, channel.epoch);
-        if (idText === undefined) return;
-        this.#pending.take(idText);
-        this.toClient(withMember(message.text, ["params", "requestId"], idText));
-        return;
-      }
-      case "list_changed":
-        this.#hooks.onListChanged();
-        this.toClient(message.text);
-        return;
-      case "notification":
-        // Bounded (promise P7): what a client that does not read would only pile up goes first.
-        if (!this.#hooks.isCongested()) this.toClient(message.text);
-    }
+  /** The upstream takes a request back; false if this client was not asked it. */
+  onCancel(text: string, upstreamIdText: string, channel: Channel): boolean {
+    const idText = this.#pending.downstreamIdOf(upstreamIdText, channel.epoch);
+    if (idText === undefined) return false;
+    this.#pending.take(idText);
+    this.toClient(withMember(text, ["params", "requestId"], idText));
+    return true;
   }
 
   /** A client's answer to a request of the upstream; false if it answers nothing that we know. */
@@ -130,35 +106,15 @@ export class Relay {
     this.#hasClientLeft = true;
     for (const request of this.#pending.takeAll()) {
       if (channel?.epoch !== request.epoch) continue;
-      channel.send(refusal(request.method, request.upstreamIdText), { kind: "reply" });
-    }
-  }
-
-  /** Progress of a call, under the caller's token; values only ever increase (MCP, Progress). */
-  #onProgress(message: NotificationMessage, token: string | number | undefined): void {
-    const call = typeof token === "string" ? this.#hooks.callOf(token) : undefined;
-    if (call === undefined) return;
-    const value = message.params?.["progress"];
-    for (const waiter of call.waiters) {
-      if (waiter.tokenText === undefined) continue;
-      let text = withMember(message.text, ["params", "progressToken"], waiter.tokenText);
-      if (typeof value === "number" && value > waiter.progress) {
-        waiter.progress = value;
-      } else if (waiter.progress > 0) {
-        // Our own ticks came first: a value that would not increase is lifted just above them.
-        waiter.progress += 0.000_001;
-        text = withMember(text, ["params", "progress"], String(waiter.progress));
-      }
-      waiter.notify(text);
+      channel.send(refusal(request.method, request.upstreamIdText, NOBODY), { kind: "reply" });
     }
   }
 }
 
+export const NOBODY = "no client is connected to answer this";
+
 /** What the upstream gets where no client can answer. An elicitation has a word of its own for that. */
-function refusal(method: string, idText: string): string {
+export function refusal(method: string, idText: string, why: string): string {
   if (method === "elicitation/create") return formatResult(idText, { action: "cancel" });
-  return formatError(idText, {
-    code: RPC.internal,
-    message: "no client is connected to answer this",
-  });
+  return formatError(idText, { code: RPC.internal, message: why });
 }

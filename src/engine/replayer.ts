@@ -23,8 +23,8 @@ export interface Restorable {
   readonly cataloguer: Cataloguer;
   /** The params to initialise with. */
   readonly handshake: JsonObject;
-  readonly logLevel: () => string | undefined;
-  readonly subscriptions: () => readonly string[];
+  /** What the sessions on this connection set at the upstream. */
+  readonly wishes: () => Wishes;
   /** The roots changed while the upstream was away. */
   takeRootsChanged(): boolean;
   /** Calls wait: their tools are checked before they run. */
@@ -33,14 +33,23 @@ export interface Restorable {
   isToolMissing(): boolean;
   /** The upstream's answer to the handshake, also where it is an error. */
   onHandshake(reply: ReplyMessage): void;
-  /** Tells the client. */
+  /** Tells every client. */
   announce(text: string): void;
+  /** Tells those that are subscribed to the resource. */
+  announceResource(uri: string, text: string): void;
+}
+
+export interface Wishes {
+  readonly logLevel: string | undefined;
+  readonly subscriptions: readonly string[];
 }
 
 export class Replayer {
   readonly #context: EngineContext;
   readonly #session: Restorable;
   #hasServed = false;
+  /** The connection that was restored last. */
+  #channel: Channel | undefined;
 
   constructor(context: EngineContext, session: Restorable) {
     this.#context = context;
@@ -49,6 +58,7 @@ export class Replayer {
 
   /** Resolves to what went wrong, or undefined when calls may flow. */
   async restore(channel: Channel, isResumed: boolean): Promise<Failure | undefined> {
+    this.#channel = channel;
     if (isResumed) return undefined;
     const trouble = await this.#shakeHands(channel);
     if (trouble !== undefined) return trouble;
@@ -78,8 +88,8 @@ export class Replayer {
     );
     if (this.#hasServed) {
       // What changed in the gap is not known, so the client is told to look again.
-      for (const uri of this.#session.subscriptions()) {
-        this.#session.announce(this.#context.dialect.resourceUpdated(uri));
+      for (const uri of this.#session.wishes().subscriptions) {
+        this.#session.announceResource(uri, this.#context.dialect.resourceUpdated(uri));
       }
     }
     this.#hasServed = true;
@@ -90,6 +100,22 @@ export class Replayer {
   async relist(channel: Channel): Promise<void> {
     await this.#session.cataloguer.refresh(channel, LIST_KINDS);
     this.#session.cataloguer.save();
+  }
+
+  /** The sessions on this connection want something else together: the upstream is told the difference. */
+  follow(before: Wishes, after: Wishes): void {
+    const channel = this.#channel;
+    if (channel?.connection === undefined) return;
+    const { dialect } = this.#context;
+    const { logLevel: level } = after;
+    if (level !== undefined && level !== before.logLevel)
+      this.#restoreOne(channel, "log level", (id) => dialect.setLogLevel(id, level));
+    for (const uri of before.subscriptions) {
+      if (after.subscriptions.includes(uri)) continue;
+      this.#restoreOne(channel, `end of the subscription to ${uri}`, (id) =>
+        dialect.unsubscribe(id, uri),
+      );
+    }
   }
 
   async #shakeHands(channel: Channel): Promise<Failure | undefined> {
@@ -128,10 +154,10 @@ export class Replayer {
   /** Fire and note: a server that no longer knows a resource must not keep the session from coming back. */
   #restoreState(channel: Channel): void {
     const { dialect } = this.#context;
-    const level = this.#session.logLevel();
+    const { logLevel: level, subscriptions } = this.#session.wishes();
     if (level !== undefined)
       this.#restoreOne(channel, "log level", (id) => dialect.setLogLevel(id, level));
-    for (const uri of this.#session.subscriptions()) {
+    for (const uri of subscriptions) {
       this.#restoreOne(channel, `subscription to ${uri}`, (id) => dialect.subscribe(id, uri));
     }
     if (this.#session.takeRootsChanged())

@@ -1,29 +1,31 @@
 /**
- * The open requests of one client session: taken on, answered, cancelled.
+ * The open requests of one client session: taken on, answered, cancelled, and taken up again when the
+ * client comes back for their answers.
  *
  * Z1. Every request gets exactly one answer, except one that its client cancelled.
  * Z2. The lists are answered from the catalogue where the upstream can't answer (promise P6).
  */
-import type { ClientFacts } from "../core/session.ts";
+import type { ClientStream } from "../ports.ts";
 import { formatResult, isObject, parseMessage, type RequestMessage } from "../wire/message.ts";
 import { LISTS, type ListKind, methodOf } from "../wire/methods.ts";
-import { type Accepted, Admission } from "./admission.ts";
+import { type Accepted, Admission, type Caller } from "./admission.ts";
 import type { ControlTool } from "./control-tool.ts";
 import type { EngineContext } from "./context.ts";
 import type { Delivery } from "./delivery.ts";
 import type { Line } from "./line.ts";
+import type { Member } from "./member.ts";
+import type { LiveCall, Waiter } from "./live-call.ts";
+import type { Outgoing } from "./outgoing.ts";
 import type { Registry } from "./registry.ts";
 
 export interface RequestsParts {
   readonly line: Line;
-  readonly facts: ClientFacts;
+  readonly member: Member;
   readonly canResume: boolean;
   readonly registry: Registry;
   readonly delivery: Delivery;
   readonly controlTool: ControlTool | undefined;
-  /** False where the client can't get it any more. */
-  send(text: string): boolean;
-  notify(text: string): void;
+  readonly outgoing: Outgoing;
 }
 
 /** How long a list of a serving upstream is waited for before the catalogue's is given, at most. */
@@ -38,21 +40,27 @@ export class Requests {
   constructor(context: EngineContext, parts: RequestsParts) {
     this.#context = context;
     this.#parts = parts;
-    this.#admission = new Admission(context, parts.registry, parts.delivery, parts.line);
+    const { registry, delivery, line, member } = parts;
+    this.#admission = new Admission(context, registry, delivery, line, member);
   }
 
-  call(request: RequestMessage, tool: string | undefined): void {
-    const { controlTool, send } = this.#parts;
+  call(request: RequestMessage, tool: string | undefined, stream: ClientStream): void {
+    const { controlTool, outgoing, line, member } = this.#parts;
+    const { idText } = request;
     if (controlTool !== undefined && tool === controlTool.name) {
-      controlTool.call(request, send).catch(this.#context.fatal);
+      const answer = (text: string) => outgoing.reply(stream, idText, text, false);
+      controlTool.call(request, answer).catch(this.#context.fatal);
       return;
     }
     const state = this.#context.dialect.readState(request);
-    if (state !== undefined) this.#parts.line.remember(state);
-    this.#accept(request, tool, (text) => text);
+    if (state !== undefined && !line.members.remember(member, state)) {
+      outgoing.reply(stream, idText, formatResult(idText, {}), false);
+      return;
+    }
+    this.#accept(request, tool, stream, (text) => text);
   }
 
-  list(request: RequestMessage, list: ListKind, isFirstPage: boolean): void {
+  list(request: RequestMessage, list: ListKind, isFirstPage: boolean, stream: ClientStream): void {
     const { line, controlTool } = this.#parts;
     const withOwn = (text: string) => {
       if (isFirstPage) this.#learn(text, list);
@@ -60,14 +68,14 @@ export class Requests {
     };
     const known = isFirstPage ? line.cataloguer.list(list) : undefined;
     if (known === undefined) {
-      this.#accept(request, undefined, withOwn);
+      this.#accept(request, undefined, stream, withOwn);
       return;
     }
     if (line.supervisor.serving === undefined) {
-      this.#answerFromCatalogue(request.idText, list, known);
+      this.#answerFromCatalogue(request.idText, list, known, stream);
       return;
     }
-    const accepted = this.#accept(request, undefined, withOwn);
+    const accepted = this.#accept(request, undefined, stream, withOwn);
     // A server that hangs must not take the client's tools away, and neither must a short hold.
     const { since, holdUntil } = accepted.waiter;
     const patienceMs = Math.min(LIST_PATIENCE_MS, (holdUntil - since) / 2);
@@ -76,7 +84,7 @@ export class Requests {
       this.#open.delete(request.idText);
       // Withdrawn, or a server that hangs would count as busy with it for ever.
       this.#detach(accepted, "answered from the catalogue");
-      this.#answerFromCatalogue(request.idText, list, known);
+      this.#answerFromCatalogue(request.idText, list, known, stream);
     });
   }
 
@@ -85,8 +93,29 @@ export class Requests {
     const accepted = this.#open.get(idText);
     if (accepted === undefined) return;
     this.#open.delete(idText);
-    const cause = "cancelled by its caller";
-    this.#detach(accepted, reason === "" ? cause : `${cause}: ${reason}`);
+    this.#detach(accepted, reason === "" ? BY_CALLER : `${BY_CALLER}: ${reason}`);
+  }
+
+  /** The client came back for a call that runs or waits: its answer goes to this stream. */
+  takeUp(call: LiveCall, request: RequestMessage, stream: ClientStream): void {
+    const { member } = this.#parts;
+    const { row } = call;
+    for (const waiter of [...call.waiters]) {
+      if (waiter.sessionId !== member.session.id || waiter.idText !== request.idText) continue;
+      // Its stream is gone; one answer goes to the new one.
+      call.waiters.delete(waiter);
+      waiter.stopTimer?.();
+    }
+    const { waiter } = this.#admission.welcomeBack(
+      request,
+      row,
+      this.#caller(request.idText, stream, (text) => text),
+    );
+    call.waiters.add(waiter);
+    this.#parts.registry.shield.forget(row.fingerprint, row.id);
+    this.#open.set(request.idText, { waiter, call, isGivenUp: false });
+    const line = this.#parts.registry.find(row.id)?.line ?? this.#parts.line;
+    line.keeper.watchWaiter(call, waiter);
   }
 
   /** The session is over: nobody waits for any of them. */
@@ -95,21 +124,42 @@ export class Requests {
     this.#open.clear();
   }
 
+  get size(): number {
+    return this.#open.size;
+  }
+
+  #caller(idText: string, stream: ClientStream, shape: (text: string) => string): Caller {
+    const { member, canResume, outgoing } = this.#parts;
+    const answer: Waiter["answer"] = (text, isKept) => {
+      // A client that reuses an id while it is open gets both answers; the newer owns the entry.
+      if (this.#open.get(idText)?.waiter.answer === answer) this.#open.delete(idText);
+      return outgoing.reply(stream, idText, shape(text), isKept);
+    };
+    return {
+      clientName: member.facts.name,
+      canResume,
+      answer,
+      notify: (text) => outgoing.message(stream, text),
+      accepted: canResume
+        ? (callId) => {
+            stream.accepted?.(idText, callId);
+          }
+        : undefined,
+    };
+  }
+
   #accept(
     request: RequestMessage,
     tool: string | undefined,
+    stream: ClientStream,
     shape: (text: string) => string,
   ): Accepted {
     const { idText } = request;
-    const { facts, canResume, send, notify } = this.#parts;
     const state = { isAnswered: false };
-    const answer = (text: string) => {
+    const caller = this.#caller(idText, stream, (text) => {
       state.isAnswered = true;
-      // A client that reuses an id while it is open gets both answers; the newer owns the entry.
-      if (this.#open.get(idText)?.waiter.answer === answer) this.#open.delete(idText);
-      return send(shape(text));
-    };
-    const caller = { clientName: facts.name, canResume, answer, notify };
+      return shape(text);
+    });
     const accepted = this.#admission.accept(request, methodOf(request.method), tool, caller);
     // A refusal is answered before `accept` returns.
     if (!state.isAnswered) this.#open.set(idText, accepted);
@@ -125,16 +175,20 @@ export class Requests {
     if (isComplete) this.#parts.line.cataloguer.learn(list, items as unknown[]);
   }
 
-  #answerFromCatalogue(idText: string, list: ListKind, items: readonly unknown[]): void {
-    const { line, controlTool, send } = this.#parts;
+  #answerFromCatalogue(
+    idText: string,
+    list: ListKind,
+    items: readonly unknown[],
+    stream: ClientStream,
+  ): void {
+    const { line, controlTool, outgoing } = this.#parts;
     const own = list === "tools" ? (controlTool?.definition ?? []) : [];
     const seenAt = line.cataloguer.seenAt ?? this.#context.world.now();
-    send(
-      formatResult(idText, {
-        [LISTS[list].member]: [...items, ...own],
-        _meta: { "holdfast/catalogue": { asOf: new Date(seenAt).toISOString() } },
-      }),
-    );
+    const text = formatResult(idText, {
+      [LISTS[list].member]: [...items, ...own],
+      _meta: { "holdfast/catalogue": { asOf: new Date(seenAt).toISOString() } },
+    });
+    outgoing.reply(stream, idText, text, false);
   }
 
   /** Its caller no longer waits; with a `cause` the call itself is withdrawn, unless others need it. */
@@ -154,3 +208,6 @@ export class Requests {
     delivery.nobodyWaits(call);
   }
 }
+
+/** How the cause of a call begins that its own caller took back: nobody wants to hear of it. */
+export const BY_CALLER = "cancelled by its caller";

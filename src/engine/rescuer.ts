@@ -1,16 +1,14 @@
 /**
- * Takes over calls that a dead process left behind: judges what was in doubt, and runs what was queued
+ * Takes over the calls of one upstream that a dead process left behind: judges what was in doubt, and runs what was queued
  * over a connection initialised as the original client's was.
  *
  * X1. A call is never run with other credentials, from an abandoned journal, or, if it is unsafe, from
  *     a journal that went backwards: those wait for a person until they expire.
  * X2. Left-over calls run in order, in the late lane: new calls never wait behind them.
- * X3. A journal taken over as caretaker is let go when nothing in it lives any more.
  */
 import type { CallChange, CallRow } from "../core/call.ts";
 import { mustSync } from "../core/call.ts";
 import { failure } from "../core/failure.ts";
-import { SHIELD_MS } from "../core/shield.ts";
 import { judge } from "../core/verdict.ts";
 import { handshakeVariant, type SessionRow } from "../core/session.ts";
 import type { Journal, Recovery } from "../ports.ts";
@@ -34,8 +32,10 @@ export interface Leftover {
 export interface RescuerHooks {
   readonly registry: Registry;
   readonly delivery: Delivery;
-  /** A line without a client, for this session's calls. */
-  newLine(session: SessionRow): Line;
+  /** The line that carries this session, with its client or without. */
+  lineOf(session: SessionRow): Line;
+  /** A call that waited for a person has ended. */
+  onHeldEnded(): void;
 }
 
 interface Group {
@@ -51,75 +51,49 @@ const LOST = "the proxy was killed while the call was in flight";
 export class Rescuer {
   readonly #context: EngineContext;
   readonly #hooks: RescuerHooks;
-  readonly #held: Held;
-  readonly #extra = new Set<Line>();
+  /** Calls that wait for a person. */
+  readonly held: Held;
   #groups: Group[] = [];
-  /** Journals of other processes, each with the timer that closes it once nothing in it lives. */
-  readonly #caretaken = new Map<Journal, (() => void) | undefined>();
+  #stopTimer: (() => void) | undefined;
 
   constructor(context: EngineContext, hooks: RescuerHooks) {
     this.#context = context;
     this.#hooks = hooks;
-    this.#held = new Held(context, () => {
-      this.#letGo();
-    });
+    this.held = new Held(context, hooks.onHeldEnded);
   }
 
-  /** Calls that wait for a person. */
-  get heldCount(): number {
-    return this.#held.size;
-  }
-
-  /** A person withdraws a call that waits for one; false if it is none, or has just ended. */
-  cancelHeld(id: string, cause: string): Promise<boolean> {
-    return this.#held.cancel(id, cause);
-  }
-
-  get lines(): ReadonlySet<Line> {
-    return this.#extra;
-  }
-
-  /** Takes the left-overs on. Resolves when their fate is on disk; they run afterwards. */
+  /**
+   * Takes the left-overs on, all of this upstream. Resolves when their fate is on disk; they run
+   * afterwards.
+   */
   async take(leftovers: readonly Leftover[]): Promise<void> {
     for (const leftover of leftovers) {
-      this.#hooks.registry.addJournal(leftover.journal);
-      if (leftover.isCaretaken) this.#caretaken.set(leftover.journal, undefined);
       for (const row of leftover.recovery.remembered) this.#remember(row);
       await this.#takeLive(leftover);
     }
-    this.#letGo();
     this.#runExtraLater();
   }
 
-  /** This line's session ended; what outlives it runs over another line. */
-  inherit({ queue, session, variant }: Line): void {
+  /** A session that this line carries ended; what outlives it runs over another line. */
+  inherit({ queue, plan }: Line, session: SessionRow): void {
     const calls = [...queue.takeLasting(session.id)];
-    if (calls.length > 0) this.#groups.push({ session, variant, calls });
+    if (calls.length > 0) this.#groups.push({ session, variant: plan.variant, calls });
     this.#runExtraLater();
   }
 
   #runExtraLater(): void {
     if (this.#groups.length === 0) return;
-    this.#context.world.timer(OWN_LINE_MS, () => {
+    this.#stopTimer = this.#context.world.timer(OWN_LINE_MS, () => {
       this.#runExtra();
     });
   }
 
-  /** A client's line is there: calls of an equal session run over it. */
-  attach(line: Line): void {
-    const mine = this.#groups.filter((group) => group.variant === line.variant);
-    this.#groups = this.#groups.filter((group) => group.variant !== line.variant);
+  /** A client's line is there: calls that may run over it do. False if there are none. */
+  attach(line: Line, session: SessionRow): boolean {
+    const mine = this.#groups.filter((group) => mayRunOver(group, line, session));
+    this.#groups = this.#groups.filter((group) => !mine.includes(group));
     for (const group of mine) this.#adopt(group, line);
-  }
-
-  /** A call ended: lines and journals that served only left-overs may go. */
-  onEnded(line: Line): void {
-    // Not only what waits or is in flight: a call whose intent is being written is neither.
-    if (this.#extra.has(line) && this.#hooks.registry.liveOn(line) === 0) {
-      this.#extra.delete(line);
-      line.stop(2_000).catch(this.#context.fatal);
-    }
-    this.#letGo();
+    return mine.length > 0;
   }
 
   #remember(row: CallRow): void {
@@ -165,7 +139,7 @@ export class Rescuer {
     if (this.#mustHold(leftover, row) || group === undefined || request.kind !== "request") {
       const { wentBackwards } = leftover.recovery.report;
       const isSound = !leftover.isAbandoned && wentBackwards === undefined;
-      this.#held.add(journal, row, isSound);
+      this.held.add(journal, row, isSound);
       return;
     }
     const call = newLiveCall(row, this.#hooks.registry.nextOrder(), journal, request);
@@ -223,8 +197,7 @@ export class Rescuer {
     const groups = this.#groups;
     this.#groups = [];
     for (const group of groups) {
-      const line = this.#hooks.newLine(group.session);
-      this.#extra.add(line);
+      const line = this.#hooks.lineOf(group.session);
       this.#adopt(group, line);
       line.supervisor.want();
     }
@@ -242,34 +215,29 @@ export class Rescuer {
     for (const call of group.calls) line.dispatcher.adopt(call);
   }
 
-  #letGo(): void {
-    for (const [journal, closing] of this.#caretaken) {
-      if (closing !== undefined || this.#isNeeded(journal)) continue;
-      // Outcomes that nobody was given stay within reach of a repetition as long as the shield lasts.
-      const stopTimer = this.#context.world.timer(SHIELD_MS, () => {
-        this.#caretaken.delete(journal);
-        this.#hooks.registry.removeJournal(journal);
-        journal.close().catch(this.#context.fatal);
-      });
-      this.#caretaken.set(journal, stopTimer);
-    }
-  }
-
-  #isNeeded(journal: Journal): boolean {
+  /** Calls of this journal wait to be taken over. */
+  needs(journal: Journal): boolean {
     return (
-      this.#held.size > 0 ||
-      this.#hooks.registry.liveIn(journal) > 0 ||
+      this.held.size > 0 ||
       this.#groups.some((group) => group.calls.some((call) => call.journal === journal))
     );
   }
 
-  /** Ends the timers and extra lines. Held and waiting calls stay on disk. */
-  async stop(graceMs: number): Promise<void> {
-    this.#held.stop();
+  /** Held and waiting calls stay on disk. */
+  stop(): void {
+    this.held.stop();
+    this.#stopTimer?.();
     this.#groups = [];
-    await Promise.all([...this.#extra].map((line) => line.stop(graceMs)));
-    for (const stopTimer of this.#caretaken.values()) stopTimer?.();
-    await Promise.all([...this.#caretaken.keys()].map((journal) => journal.close()));
-    this.#caretaken.clear();
   }
+}
+
+/**
+ * A session that can be returned to runs its calls over its own line; the others over any that was
+ * initialised equally, for the same principal.
+ */
+function mayRunOver({ session, variant }: Group, { plan }: Line, of: SessionRow): boolean {
+  if (session.id === of.id) return true;
+  if (session.principal !== plan.principal) return false;
+  if (plan.isShared) return true;
+  return session.keyDigest === undefined && of.keyDigest === undefined && variant === plan.variant;
 }

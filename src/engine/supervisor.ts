@@ -22,7 +22,7 @@ import type { Connector, ResumeTicket } from "../ports.ts";
 import type { Message } from "../wire/message.ts";
 import { Channel } from "./channel.ts";
 import type { EngineContext } from "./context.ts";
-import { saveLinkRecord } from "./link-record.ts";
+import { logState, saveLinkRecord } from "./link-record.ts";
 import { Liveness } from "./liveness.ts";
 
 export interface SupervisorHooks {
@@ -35,7 +35,7 @@ export interface SupervisorHooks {
   onDown(cause: Failure, resumable: ReadonlySet<string>): void;
   /** The session of an earlier connection could not be taken up again: what was resumable is lost. */
   onUnresumed(cause: Failure): void;
-  onLink(link: Link): void;
+  onLink(link: Link, was: Link["state"]): void;
   hasCaller(): boolean;
   /** Requests in flight: a busy line is not judged by pings. */
   isBusy(): boolean;
@@ -44,7 +44,7 @@ export interface SupervisorHooks {
 export class Supervisor {
   readonly #context: EngineContext;
   readonly #hooks: SupervisorHooks;
-  readonly #connector: Connector;
+  #connector: Connector;
   readonly #liveness: Liveness;
   readonly #nonce: string;
   #dials = 0;
@@ -70,7 +70,7 @@ export class Supervisor {
           "request",
           5_000,
         ),
-      isStdio: this.#connector.kind === "stdio",
+      isStdio: () => this.#connector.kind === "stdio",
       isBusy: () => hooks.isBusy(),
       onDead: (cause) => {
         this.#down(cause, undefined);
@@ -115,6 +115,22 @@ export class Supervisor {
     if (isAway(this.#link.state)) this.#apply({ kind: "use" });
   }
 
+  /**
+   * Another connection, now: the one there is goes, an attempt under way is given up, and what held
+   * attempts back is forgotten.
+   */
+  renew(cause: Failure): void {
+    const channel = this.#channel;
+    if (channel?.connection !== undefined) this.#down(cause, undefined);
+    else if (channel !== undefined) {
+      this.#abort?.abort();
+      this.#channel = undefined;
+    }
+    // The configuration may say something else by now.
+    this.#connector = this.#context.newConnector();
+    this.#apply({ kind: "renew" });
+  }
+
   /** The machine slept or its clock stepped: what is open is suspect, what waits may go at once. */
   wake(): void {
     this.#apply({ kind: "wake" });
@@ -154,22 +170,9 @@ export class Supervisor {
       transport: this.#connector.kind,
     });
     if (this.#link === before) return;
-    if (this.#link.state !== before.state) this.#logState(before);
-    this.#hooks.onLink(this.#link);
+    if (this.#link.state !== before.state) logState(this.#context, before, this.#link);
+    this.#hooks.onLink(this.#link, before.state);
     this.#plan();
-  }
-
-  #logState(before: Link): void {
-    const link = this.#link;
-    const upstream = this.#context.settings.upstreamName;
-    const cause = link.failure === before.failure ? undefined : link.failure?.message;
-    const level = isAway(link.state) ? (link.failures > 3 ? "error" : "warn") : "info";
-    this.#context.log(level, `upstream is ${link.state}`, {
-      upstream,
-      was: before.state,
-      cause,
-      failures: link.failures,
-    });
   }
 
   /** Keeps exactly one timer, for the next attempt. */

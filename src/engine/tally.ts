@@ -1,7 +1,28 @@
 /** Counts since the start, for `status`. Latency is kept over the last 256 replies. */
 import type { FailureKind } from "../core/failure.ts";
+import type { ProxyStatus } from "../core/status.ts";
 
 const LATENCIES_MAX = 256;
+
+/** The counts of several upstreams together. */
+export function sumOf(tallies: readonly Tally[]): Pick<ProxyStatus, "calls" | "failures"> {
+  const sum = (of: (tally: Tally) => number) => tallies.reduce((all, tally) => all + of(tally), 0);
+  const failures: Partial<Record<FailureKind, number>> = {};
+  for (const tally of tallies) {
+    for (const [kind, count] of Object.entries(tally.failures) as [FailureKind, number][])
+      failures[kind] = (failures[kind] ?? 0) + count;
+  }
+  return {
+    calls: {
+      accepted: sum((tally) => tally.accepted),
+      answered: sum((tally) => tally.answered),
+      expired: sum((tally) => tally.expired),
+      outcomeUnknown: sum((tally) => tally.outcomeUnknown),
+      refused: sum((tally) => tally.refused),
+    },
+    failures,
+  };
+}
 
 export class Tally {
   accepted = 0;

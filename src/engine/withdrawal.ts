@@ -4,19 +4,39 @@ import type { Line } from "./line.ts";
 import type { LiveCall } from "./live-call.ts";
 
 /**
- * Withdraws what waits, except what was promised to run late, which is said so, and what a dead process
- * left and nobody here waits for: that stays on disk.
+ * The end of this process: withdraws what waits, except what was promised to run late, which is said
+ * so, and what stays on disk for the next process: calls of sessions that outlive this one, and what
+ * a dead process left and nobody here waits for.
  */
 export async function withdrawWaiting(line: Line, cause: string): Promise<void> {
-  const calls = line.queue.calls();
-  const promised = calls.filter((call) => call.row.acknowledgedAt !== undefined);
-  for (const call of promised) line.keeper.tellAllPending(call);
-  const own = calls.filter((call) => call.row.acknowledgedAt === undefined && isOwn(line, call));
-  await Promise.all(own.map((call) => line.dispatcher.cancel(call, cause)));
+  const isOwn = ({ row, waiters }: LiveCall) =>
+    !isLasting(line, row.sessionId) &&
+    (waiters.size > 0 || line.members.get(row.sessionId) !== undefined);
+  await withdraw(line, cause, isOwn);
 }
 
-const isOwn = (line: Line, { row, waiters }: LiveCall): boolean =>
-  waiters.size > 0 || (line.hasClient && row.sessionId === line.session.id);
+/** The end of one session: withdraws what it left waiting, except what was promised to run late. */
+export async function withdrawSession(line: Line, cause: string, sessionId: string): Promise<void> {
+  const isOwn = ({ row, waiters }: LiveCall) => row.sessionId === sessionId && waiters.size === 0;
+  await withdraw(line, cause, isOwn);
+}
+
+/** The session's client can come back to it in another process. */
+export function isLasting(line: Line, sessionId: string): boolean {
+  return line.members.get(sessionId)?.session.keyDigest !== undefined;
+}
+
+async function withdraw(
+  line: Line,
+  cause: string,
+  isOwn: (call: LiveCall) => boolean,
+): Promise<void> {
+  const calls = line.queue.calls().filter(isOwn);
+  const promised = calls.filter((call) => call.row.acknowledgedAt !== undefined);
+  for (const call of promised) line.keeper.tellAllPending(call);
+  const own = calls.filter((call) => call.row.acknowledgedAt === undefined);
+  await Promise.all(own.map((call) => line.dispatcher.cancel(call, cause)));
+}
 
 /** Ends all that waits as not executed: the server's state that it relied on is gone. */
 export async function expireWaiting(

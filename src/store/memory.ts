@@ -7,6 +7,7 @@ import { JournalError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import { apply, isRepeatable } from "../core/call.ts";
 import type { CallChange, CallRow } from "../core/call.ts";
+import { sessionOverAt } from "../core/session.ts";
 import type { SessionRow } from "../core/session.ts";
 import type { JournalStats } from "../core/status.ts";
 import type { CallFilter, Journal, Recovery } from "../ports.ts";
@@ -115,9 +116,11 @@ class MemoryJournal implements Journal {
 
   async list(filter: CallFilter): Promise<readonly CallRow[]> {
     this.#step();
-    const { states, limit } = filter;
+    const { states, sessionId, isUndelivered, limit } = filter;
     return [...this.#rows.values()]
       .filter((row) => states === undefined || states.includes(row.state))
+      .filter((row) => sessionId === undefined || row.sessionId === sessionId)
+      .filter((row) => isUndelivered !== true || row.deliveredAt === undefined)
       .sort((a, b) => b.seq - a.seq)
       .slice(0, limit);
   }
@@ -130,6 +133,11 @@ class MemoryJournal implements Journal {
   async findSession(id: string): Promise<SessionRow | undefined> {
     this.#step();
     return this.#sessions.get(id);
+  }
+
+  async sessions(): Promise<readonly SessionRow[]> {
+    this.#step();
+    return [...this.#sessions.values()];
   }
 
   async keep(key: string, value: string | undefined): Promise<void> {
@@ -158,8 +166,9 @@ class MemoryJournal implements Journal {
       if (settledAt !== undefined && settledAt < resultsBefore)
         this.#rows.set(row.id, { ...row, request: "", reply: undefined });
     }
-    for (const { id, lastSeenAt } of this.#sessions.values()) {
-      if (lastSeenAt < recordsBefore && !sessionIds.has(id)) this.#sessions.delete(id);
+    for (const session of this.#sessions.values()) {
+      const isOver = sessionOverAt(session) < recordsBefore;
+      if (isOver && !sessionIds.has(session.id)) this.#sessions.delete(session.id);
     }
     return deleted;
   }

@@ -5,10 +5,12 @@
 import { errorText, RefusedError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import type { CallRow } from "../core/call.ts";
+import type { SessionRow } from "../core/session.ts";
 import type { CallFilter, Journal, Log } from "../ports.ts";
 import { journalFiles, journalNumbers, upstreamsWithJournals } from "./layout.ts";
 import { isMarkedAbandoned } from "./marks.ts";
 import { decodeRow } from "./rows.ts";
+import { readSession } from "./sqlite/answers.ts";
 import { loadDriver, openReading } from "./sqlite/connection.ts";
 import type { Driver } from "./sqlite/connection.ts";
 import { tryLock } from "./sqlite/lock.ts";
@@ -68,9 +70,17 @@ export async function readCalls(path: string, filter: CallFilter): Promise<CallR
   const driver = await loadDriver();
   return withReading(driver, path, (_side, calls) =>
     calls
-      .list(filter.states, filter.limit)
+      .list(filter)
       .map(decodeRow)
       .filter((row) => typeof row !== "string"),
+  );
+}
+
+/** Sessions of one journal, in the order in which they began; damaged ones are left out. Throws an SQLite error. */
+export async function readSessions(path: string): Promise<SessionRow[]> {
+  const driver = await loadDriver();
+  return withReading(driver, path, (side) =>
+    side.sessions().flatMap(({ body }) => (body === undefined ? [] : [readSession(body)])),
   );
 }
 

@@ -10,6 +10,7 @@ import { JournalError, errorText } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import { apply, isTerminal } from "../core/call.ts";
 import type { CallChange, CallRow } from "../core/call.ts";
+import { sessionOverAt } from "../core/session.ts";
 import type { SessionRow } from "../core/session.ts";
 import type { JournalStats } from "../core/status.ts";
 import type { CallFilter, Journal, Log, Recovery } from "../ports.ts";
@@ -53,6 +54,7 @@ class ResilientJournal implements Journal {
     for (const row of recovery.live) this.#learn(row);
     for (const row of recovery.remembered) this.#seq = Math.max(this.#seq, row.seq);
     for (const [key, value] of await this.kept("")) this.#facts.set(key, value);
+    for (const session of await this.sessions()) this.#learnSession(session);
     return recovery;
   }
 
@@ -82,13 +84,16 @@ class ResilientJournal implements Journal {
   }
 
   async saveSession(row: SessionRow): Promise<void> {
-    if (row.endedAt === undefined) this.#sessions.set(row.id, row);
-    else this.#sessions.delete(row.id);
+    this.#learnSession(row);
     await this.#do((journal) => journal.saveSession(row));
   }
 
   findSession(id: string): Promise<SessionRow | undefined> {
     return this.#do((journal) => journal.findSession(id));
+  }
+
+  sessions(): Promise<readonly SessionRow[]> {
+    return this.#do((journal) => journal.sessions());
   }
 
   async keep(key: string, value: string | undefined): Promise<void> {
@@ -102,6 +107,8 @@ class ResilientJournal implements Journal {
   }
 
   prune(resultsBefore: number, recordsBefore: number): Promise<number> {
+    for (const session of this.#sessions.values())
+      if (sessionOverAt(session) < recordsBefore) this.#sessions.delete(session.id);
     return this.#do((journal) => journal.prune(resultsBefore, recordsBefore));
   }
 
@@ -132,6 +139,11 @@ class ResilientJournal implements Journal {
   #learn(row: CallRow): void {
     this.#seq = Math.max(this.#seq, row.seq);
     this.#live.set(row.id, row);
+  }
+
+  #learnSession(row: SessionRow): void {
+    if (row.endedAt === undefined) this.#sessions.set(row.id, row);
+    else this.#sessions.delete(row.id);
   }
 
   #note(change: CallChange): void {

@@ -42,6 +42,15 @@ export const REVISIONS: readonly Revision[] = [
   },
 ];
 
+/**
+ * The version to agree on with a client that asked for `asked`, over an upstream that speaks `upstream`:
+ * the client's where it is an older one that we know, since later revisions only add.
+ */
+export function agreedVersion(asked: string, upstream: string): string {
+  const at = (version: string) => REVISIONS.findIndex((r) => r.version === version);
+  return at(asked) > at(upstream) && at(upstream) !== -1 ? asked : upstream;
+}
+
 /** An unknown version is treated as the newest legacy one: we carry what we do not understand. */
 export function revisionOf(version: string | undefined): Revision {
   return REVISIONS.find((r) => r.version === version) ?? (REVISIONS[0] as Revision);

@@ -34,12 +34,21 @@ const SURFACE = `
   --max-calls-per-process HOLDFAST_MAX_CALLS_PER_PROCESS maxCallsPerProcess global
   --max-bytes-per-process HOLDFAST_MAX_BYTES_PER_PROCESS maxBytesPerProcess global
   --drain-timeout HOLDFAST_DRAIN_TIMEOUT drainTimeout global
+  --isolation HOLDFAST_ISOLATION isolation server
+  --session-timeout HOLDFAST_SESSION_TIMEOUT sessionTimeout server
+  --session-idle HOLDFAST_SESSION_IDLE sessionIdle server
+  --max-sessions HOLDFAST_MAX_SESSIONS maxSessions global
   --journal HOLDFAST_JOURNAL journal global
   --durability HOLDFAST_DURABILITY durability global
   --retention HOLDFAST_RETENTION retention global
   --metadata-retention HOLDFAST_METADATA_RETENTION metadataRetention global
   --state-dir HOLDFAST_STATE_DIR stateDir global
   --cache-dir HOLDFAST_CACHE_DIR cacheDir global
+  --listen HOLDFAST_LISTEN listen global
+  --auth HOLDFAST_AUTH auth global
+  --allowed-origins HOLDFAST_ALLOWED_ORIGINS allowedOrigins global
+  --allowed-hosts HOLDFAST_ALLOWED_HOSTS allowedHosts global
+  --insecure HOLDFAST_INSECURE insecure global
   --log-level HOLDFAST_LOG_LEVEL logLevel global
   --log-format HOLDFAST_LOG_FORMAT logFormat global
   --log-file HOLDFAST_LOG_FILE logFile global
@@ -83,12 +92,21 @@ describe("the options table", () => {
       processMaxCalls: 20_000,
       processMaxBytes: 536_870_912,
       drainTimeoutMs: 10_000,
+      isolation: "session",
+      sessionTimeoutMs: 86_400_000,
+      sessionIdleMs: 900_000,
+      maxSessions: 5_000,
       journal: "auto",
       durability: "full",
       retentionMs: 86_400_000,
       metadataRetentionMs: 1_209_600_000,
       stateDir: undefined,
       cacheDir: undefined,
+      listen: { host: "127.0.0.1", port: 7411 },
+      auth: "auto",
+      allowedOrigins: [],
+      allowedHosts: [],
+      insecure: false,
       logLevel: "info",
       logFormat: "pretty",
       logFile: undefined,

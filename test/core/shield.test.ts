@@ -7,47 +7,55 @@ const doubt = { kind: "doubt", callId: "c_1", at: 0, isWarned: false } as const;
 
 describe("the shield", () => {
   it("S1: does NOT match a call that nobody told it of: parallel equal calls stay separate", () => {
-    const shield = new Shield("warn");
-    expect(shield.check("f", 0)).toEqual({ kind: "pass" });
-    expect(shield.check("f", 0)).toEqual({ kind: "pass" });
+    const shield = new Shield();
+    expect(shield.check("f", 0, "warn")).toEqual({ kind: "pass" });
+    expect(shield.check("f", 0, "warn")).toEqual({ kind: "pass" });
     shield.remember("f", { kind: "running", callId: "c_1", at: 0 });
-    expect(shield.check("f", SHIELD_MS * 10)).toEqual({ kind: "attach", callId: "c_1" });
+    expect(shield.check("f", SHIELD_MS * 10, "warn")).toEqual({ kind: "attach", callId: "c_1" });
     shield.forget("f", "c_2");
-    expect(shield.check("f", 0)).toEqual({ kind: "attach", callId: "c_1" });
+    expect(shield.check("f", 0, "warn")).toEqual({ kind: "attach", callId: "c_1" });
     shield.forget("f", "c_1");
-    expect(shield.check("f", 0)).toEqual({ kind: "pass" });
+    expect(shield.check("f", 0, "warn")).toEqual({ kind: "pass" });
   });
 
   it("S2: gives an outcome out once, within ten minutes", () => {
-    const shield = new Shield("warn");
+    const shield = new Shield();
     shield.remember("f", { kind: "stored", callId: "c_1", at: 0 });
-    expect(shield.check("f", SHIELD_MS)).toEqual({ kind: "replay", callId: "c_1" });
-    expect(shield.check("f", SHIELD_MS)).toEqual({ kind: "pass" });
+    expect(shield.check("f", SHIELD_MS, "warn")).toEqual({ kind: "replay", callId: "c_1" });
+    expect(shield.check("f", SHIELD_MS, "warn")).toEqual({ kind: "pass" });
     shield.remember("f", { kind: "stored", callId: "c_2", at: 0 });
-    expect(shield.check("f", SHIELD_MS + 1)).toEqual({ kind: "pass" });
+    expect(shield.check("f", SHIELD_MS + 1, "warn")).toEqual({ kind: "pass" });
   });
 
   it("S3: warns once of an unknown outcome, then lets pass; with block it never does", () => {
-    const warn = new Shield("warn");
+    const warn = new Shield();
     warn.remember("f", doubt);
-    expect(["f", "f", "f"].map((f) => warn.check(f, 1).kind)).toEqual(["warn", "pass", "pass"]);
-    const block = new Shield("block");
+    expect(["f", "f", "f"].map((f) => warn.check(f, 1, "warn").kind)).toEqual([
+      "warn",
+      "pass",
+      "pass",
+    ]);
+    const block = new Shield();
     block.remember("f", doubt);
-    expect(["f", "f", "f"].map((f) => block.check(f, 1).kind)).toEqual(["warn", "warn", "warn"]);
-    expect(block.check("f", SHIELD_MS + 1).kind).toBe("pass");
-    const off = new Shield("off");
+    expect(["f", "f", "f"].map((f) => block.check(f, 1, "block").kind)).toEqual([
+      "warn",
+      "warn",
+      "warn",
+    ]);
+    expect(block.check("f", SHIELD_MS + 1, "block").kind).toBe("pass");
+    const off = new Shield();
     off.remember("f", doubt);
-    expect(off.check("f", 1).kind).toBe("pass");
+    expect(off.check("f", 1, "off").kind).toBe("pass");
   });
 
   it("forgets what is over, keeps what runs, and takes no call without a fingerprint", () => {
-    const shield = new Shield("warn");
+    const shield = new Shield();
     shield.remember(undefined, doubt);
     shield.remember("r", { kind: "running", callId: "c_0", at: 0 });
     for (let i = 0; i < 100; i++) shield.remember(`f${String(i)}`, { ...doubt, at: i });
     shield.sweep(SHIELD_MS + 50);
     expect(shield.size).toBe(51);
-    expect(shield.check("r", SHIELD_MS * 2).kind).toBe("attach");
+    expect(shield.check("r", SHIELD_MS * 2, "warn").kind).toBe("attach");
   });
 });
 

@@ -46,6 +46,9 @@ function listen(
         received.push(inbound);
         onReceive?.(accepted, inbound);
       },
+      resume: (ids) => Promise.resolve(ids),
+      detached: () => undefined,
+      attached: () => undefined,
       left: (cause) => causes.push(cause),
     };
   });
@@ -62,6 +65,7 @@ function startClient(...actions: string[]): Client {
   return client;
 }
 
+const MESSAGE = { kind: "message" } as const;
 const NOTE = '{"jsonrpc":"2.0","method":"note"}';
 
 describe("the client's messages", () => {
@@ -134,8 +138,8 @@ describe("our messages", () => {
   it("reach the client one a line, in order", async () => {
     const client = startClient("echo");
     const face = listen(client.stdout, client.stdin);
-    face.link.send('{"jsonrpc":"2.0",\n"method":"a"}');
-    face.link.send('{"jsonrpc":"2.0","method":"b"}');
+    face.link.send('{"jsonrpc":"2.0",\n"method":"a"}', MESSAGE);
+    face.link.send('{"jsonrpc":"2.0","method":"b"}', MESSAGE);
     await until("they came back", () => face.received.length === 2);
     expect(face.received).toMatchObject([
       { kind: "notification", text: '{"jsonrpc":"2.0", "method":"a"}' },
@@ -149,7 +153,7 @@ describe("our messages", () => {
     const chunks: string[] = [];
     output.on("data", (chunk: Buffer) => chunks.push(chunk.toString()));
     const face = listen(new PassThrough(), output);
-    for (let i = 0; i < 3; i++) face.link.send(NOTE);
+    for (let i = 0; i < 3; i++) face.link.send(NOTE, MESSAGE);
     expect(face.link.bufferedBytes()).toBe(3 * (NOTE.length + 1));
     await until("they were written", () => chunks.length > 0);
     expect(chunks).toEqual([`${NOTE}\n`.repeat(3)]);
@@ -159,7 +163,7 @@ describe("our messages", () => {
     const input = new PassThrough();
     const output = new PassThrough();
     const face = listen(input, output);
-    face.link.send(NOTE);
+    face.link.send(NOTE, MESSAGE);
     input.end();
     input.resume();
     await until("the client left", () => face.causes.length === 1);
@@ -172,11 +176,11 @@ describe("a client that dies", () => {
   it("has left exactly once, though both streams break under a write", async () => {
     const client = startClient("stay");
     const face = listen(client.stdout, client.stdin);
-    for (let i = 0; i < 50; i++) face.link.send(JSON.stringify("x".repeat(100_000)));
+    for (let i = 0; i < 50; i++) face.link.send(JSON.stringify("x".repeat(100_000)), MESSAGE);
     await until("bytes wait for the client", () => client.stdin.writableLength > 0);
     client.kill("SIGKILL");
     await until("both streams are closed", () => client.stdin.destroyed && client.stdout.destroyed);
-    face.link.send(NOTE);
+    face.link.send(NOTE, MESSAGE);
     await face.listener.stop();
     expect(face.causes).toHaveLength(1);
   });
@@ -188,7 +192,7 @@ describe("a client that dies", () => {
     output.destroy(new Error("write EPIPE"));
     await until("the client left", () => face.causes.length === 1);
     expect(face.causes).toEqual(["the client closed our stdout: write EPIPE"]);
-    face.link.send(NOTE);
+    face.link.send(NOTE, MESSAGE);
     input.write(`${NOTE}\n`);
     input.end();
     await until("the input is at its end", () => input.readableEnded);
@@ -203,7 +207,7 @@ describe("a client that does not read", () => {
     const client = startClient("floodDeaf");
     const answer = JSON.stringify({ jsonrpc: "2.0", id: 1, result: { text: "x".repeat(10_000) } });
     const face = listen(client.stdout, client.stdin, (link) => {
-      link.send(answer);
+      link.send(answer, MESSAGE);
     });
     await until("we stopped reading", () => client.stdout.isPaused());
     const count = face.received.length;
@@ -220,7 +224,7 @@ describe("a client that does not read", () => {
     const bytes = 9 << 20;
     const client = startClient(`count=${String(bytes + 1)}`);
     const face = listen(client.stdout, client.stdin);
-    face.link.send("x".repeat(bytes));
+    face.link.send("x".repeat(bytes), MESSAGE);
     await until("it has counted", () => face.received.length === 1);
     expect(face.received).toMatchObject([{ method: "counted", params: { seen: bytes + 1 } }]);
   });
@@ -228,7 +232,7 @@ describe("a client that does not read", () => {
   it("does not hold up stop() for ever", async () => {
     const client = startClient("stay");
     const face = listen(client.stdout, client.stdin);
-    face.link.send("x".repeat(5 << 20));
+    face.link.send("x".repeat(5 << 20), MESSAGE);
     await face.listener.stop();
     expect(face.logs).toEqual(["the client does not read; some of its answers are left behind"]);
   });
@@ -239,7 +243,7 @@ describe("stop", () => {
     const client = startClient(`count=${String(2 << 20)}`, `say=${NOTE}`);
     const face = listen(client.stdout, client.stdin);
     await until("the first message came", () => face.received.length === 1);
-    face.link.send("x".repeat((2 << 20) - 1));
+    face.link.send("x".repeat((2 << 20) - 1), MESSAGE);
     await face.listener.stop();
     expect(face.link.bufferedBytes()).toBe(0);
     client.stdin.end();

@@ -64,6 +64,11 @@ const requeued = (id: string): CallChange[] => [
 
 const aSession: SessionRow = {
   id: "s_1",
+  keyDigest: "digest",
+  principal: "t_1",
+  transport: "http",
+  peer: "agent/1",
+  protocolVersion: "2025-06-18",
   upstream: "up",
   credentials: "cred",
   era: "legacy",
@@ -73,6 +78,7 @@ const aSession: SessionRow = {
   createdAt: NOW,
   lastSeenAt: NOW,
   endedAt: undefined,
+  timeoutMs: 1000,
 };
 
 export function exerciseStore(name: string, open: () => Promise<Journal>): void {
@@ -208,6 +214,34 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
       expect(await ids({ states: ["queued", "done"] })).toEqual([done.id, queued.id]);
       expect(await ids({ states: [] })).toEqual([]);
       expect(await ids({ limit: 1 })).toEqual([sent.id]);
+    });
+
+    it("lists the calls of one session, and of these those that nobody was given yet", async () => {
+      const journal = await fresh();
+      const other = await bring(journal, ROADS.done);
+      const mine = Array.from({ length: 4 }, () => aCall({ sessionId: "s_2" }));
+      for (const call of mine) await journal.admit(call);
+      const [queued, ended, taken, sent] = mine.map(({ id }) => id) as [
+        string,
+        string,
+        string,
+        string,
+      ];
+      for (const id of [ended, taken])
+        await journal.apply({ kind: "expire", id, cause: "late", at }, true);
+      await journal.apply({ kind: "deliver", id: taken, at }, false);
+      await journal.apply({ kind: "dispatch", id: sent, attempt: 1, upstreamId: "1-1", at }, true);
+      const ids = async (filter: Parameters<Journal["list"]>[0]) =>
+        (await journal.list(filter)).map(({ id }) => id);
+      const sessionId = "s_2";
+      expect(await ids({ sessionId })).toEqual([sent, taken, ended, queued]);
+      expect(await ids({ sessionId, isUndelivered: true })).toEqual([sent, ended, queued]);
+      expect(await ids({ sessionId, isUndelivered: false })).toEqual([sent, taken, ended, queued]);
+      expect(await ids({ sessionId, isUndelivered: true, limit: 2 })).toEqual([sent, ended]);
+      const states = ["expired", "done"];
+      expect(await ids({ sessionId, isUndelivered: true, states })).toEqual([ended]);
+      expect(await ids({ isUndelivered: true, states })).toEqual([ended, other.id]);
+      expect(await ids({ sessionId: "s_3" })).toEqual([]);
     });
 
     it("prunes only calls that ended before the instant, and never a live one", async () => {
@@ -353,19 +387,34 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
       expect(await journal.findSession("s_2")).toBeUndefined();
     });
 
-    it("forgets sessions without calls that were not seen for long, ended or not", async () => {
+    it("names all sessions, ended ones too, in the order in which they began", async () => {
       const journal = await fresh();
-      const old = { ...aSession, lastSeenAt: NOW };
-      await journal.saveSession({ ...old, id: "s_gone" });
-      await journal.saveSession({ ...old, id: "s_ended", endedAt: NOW });
+      expect(await journal.sessions()).toEqual([]);
+      const [first, second] = [
+        { ...aSession, id: "s_b" },
+        { ...aSession, id: "s_a", keyDigest: undefined },
+      ];
+      await journal.saveSession(first);
+      await journal.saveSession(second);
+      const ended = { ...first, endedAt: NOW + 1 };
+      await journal.saveSession(ended);
+      expect(await journal.sessions()).toEqual([ended, second]);
+    });
+
+    it("forgets sessions without calls that ended or expired long ago, and no others", async () => {
+      const journal = await fresh();
+      const old = { ...aSession, lastSeenAt: NOW, timeoutMs: 5 };
+      await journal.saveSession({ ...old, id: "s_expired" });
+      await journal.saveSession({ ...old, id: "s_ended", timeoutMs: 1000, endedAt: NOW });
+      await journal.saveSession({ ...old, id: "s_asleep", timeoutMs: 1000 });
       await journal.saveSession({ ...old, id: "s_seen", lastSeenAt: NOW + 10 });
       await journal.saveSession({ ...old, id: "s_busy" });
       await journal.admit(aCall({ sessionId: "s_busy" }));
       await journal.prune(NOW + 10, NOW + 10);
-      expect(await journal.findSession("s_gone")).toBeUndefined();
-      expect(await journal.findSession("s_ended")).toBeUndefined();
-      expect(await journal.findSession("s_seen")).toBeDefined();
-      expect(await journal.findSession("s_busy")).toBeDefined();
+      const kept = (await journal.sessions()).map(({ id }) => id);
+      expect(kept).toEqual(["s_asleep", "s_seen", "s_busy"]);
+      await journal.prune(NOW + 1001, NOW + 1001);
+      expect((await journal.sessions()).map(({ id }) => id)).toEqual(["s_busy"]);
     });
 
     it("keeps facts, finds them by prefix, and forgets them", async () => {

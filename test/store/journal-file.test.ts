@@ -2,11 +2,15 @@
 import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
-import { afterEach, describe, expect, it } from "vitest";
+import { afterEach, describe, expect, it, vi } from "vitest";
 import type { CallChange } from "../../src/core/call.ts";
+import type { SessionRow } from "../../src/core/session.ts";
+import type { CallFilter } from "../../src/ports.ts";
 import { migrate } from "../../src/store/migrate.ts";
 import { loadDriver, openWriting } from "../../src/store/sqlite/connection.ts";
 import { MIGRATIONS } from "../../src/store/sqlite/migrations.ts";
+import { CallStatements } from "../../src/store/sqlite/statements.ts";
+import { aSession } from "../support/builders.ts";
 import { NOW, aCall, aFolder, aSqliteJournal } from "./builders.ts";
 import { startChild } from "./children.ts";
 import type { Child } from "./children.ts";
@@ -103,6 +107,20 @@ describe("what was acknowledged", () => {
     expect(acked.filter((id) => !stored.has(id))).toEqual([]);
   });
 
+  it("includes sessions, in their last version", async () => {
+    const folder = aFolder();
+    const child = start("save-session-loop.mjs", folder, JSON.stringify(aSession()));
+    await child.untilLines(200);
+    await child.kill();
+    const acked = Number(child.lines.at(-1));
+    const { journal } = await aSqliteJournal(folder);
+    const [saved, ...others] = await journal.sessions();
+    expect(others).toEqual([]);
+    expect(saved?.lastSeenAt).toBeGreaterThanOrEqual(acked);
+    expect(saved).toEqual({ ...aSession(), lastSeenAt: saved?.lastSeenAt });
+    await journal.close();
+  });
+
   it("is there after closing and opening again", async () => {
     const folder = aFolder();
     const first = await aSqliteJournal(folder);
@@ -166,6 +184,83 @@ describe("group commit", () => {
       reply: undefined,
       deliveredAt: NOW + 6,
     });
+    await journal.close();
+  });
+});
+
+describe("the open calls of a session", () => {
+  it("are found by the index of open calls, however many have ended", async () => {
+    const driver = await loadDriver();
+    const db = openWriting(driver, join(aFolder(), "1.db"));
+    const prepare = vi.spyOn(db, "prepare");
+    const calls = new CallStatements(db, false);
+    const planOf = (filter: CallFilter) => {
+      calls.list(filter);
+      const sql = prepare.mock.lastCall?.[0] ?? "";
+      const values = [...sql.matchAll(/\?/g)].map(() => 1);
+      const steps = db.prepare(`explain query plan ${sql}`).all(...values);
+      return (steps as { detail: string }[]).map(({ detail }) => detail);
+    };
+    const filters = [
+      { isUndelivered: true },
+      { isUndelivered: true, sessionId: "s_1", limit: 10 },
+      { isUndelivered: true, sessionId: "s_1", states: ["queued", "done"] },
+    ];
+    for (const filter of filters) {
+      const plan = planOf(filter);
+      expect(plan).toContain("SCAN call USING INDEX call_open");
+      expect(plan.join()).not.toMatch(/SCAN (?!call USING INDEX)|TEMP B-TREE/);
+    }
+    expect(planOf({ sessionId: "s_1" })).not.toContain("SCAN call USING INDEX call_open");
+    db.close();
+  });
+});
+
+describe("a session of an earlier version", () => {
+  it("opens to nobody, and is forgotten like before", async () => {
+    const folder = aFolder();
+    const {
+      keyDigest,
+      principal,
+      transport,
+      peer,
+      protocolVersion: _,
+      timeoutMs,
+      ...older
+    } = aSession({ id: "s_old", lastSeenAt: NOW });
+    const first = await aSqliteJournal(folder);
+    await first.journal.saveSession(older as SessionRow);
+    await first.journal.close();
+    const { journal } = await aSqliteJournal(folder);
+    expect(await journal.sessions()).toEqual([
+      { ...older, keyDigest, principal, transport, peer, protocolVersion: "", timeoutMs },
+    ]);
+    await journal.prune(NOW + 1, NOW + 1);
+    expect(await journal.sessions()).toEqual([]);
+    await journal.close();
+  });
+});
+
+describe("a damaged session", () => {
+  it("is reported and not used, and goes when its time is over", async () => {
+    const folder = aFolder();
+    const first = await aSqliteJournal(folder);
+    await first.journal.saveSession(aSession({ id: "s_bad", peer: "damaged here" }));
+    await first.journal.saveSession(aSession({ id: "s_good" }));
+    await first.journal.close();
+    const db = new Database(join(folder, "1.db"));
+    db.exec("update session set body = replace(body, 'damaged here', 'damaged')");
+    db.close();
+    const { journal, lines } = await aSqliteJournal(folder);
+    expect((await journal.sessions()).map(({ id }) => id)).toEqual(["s_good"]);
+    expect(await journal.findSession("s_bad")).toBeUndefined();
+    expect(lines.map(({ message }) => message)).toEqual([
+      expect.stringContaining("session s_bad"),
+      expect.stringContaining("session s_bad"),
+    ]);
+    await journal.prune(NOW * 2, NOW * 2);
+    expect(await journal.findSession("s_bad")).toBeUndefined();
+    expect(lines).toHaveLength(2);
     await journal.close();
   });
 });

@@ -9,6 +9,7 @@ import type { Journal } from "../../src/ports.ts";
 import { openMemoryJournal } from "../../src/store/memory.ts";
 import { resilientJournal } from "../../src/store/resilient.ts";
 import { SqliteJournal } from "../../src/store/sqlite/journal.ts";
+import { aSession } from "../support/builders.ts";
 import { NOW, aCall, aFolder, aLog, world } from "./builders.ts";
 
 /** A disk journal of which each step fails once `lose` was called, after it was in flight. */
@@ -19,7 +20,10 @@ function aDisk(trouble: "io" | "full" = "io") {
   const disk = new Proxy(memory, {
     get(target, name) {
       const method = Reflect.get(target, name) as (...args: unknown[]) => unknown;
-      const isStep = ["admit", "apply", "find", "keep", "kept", "recover"].includes(String(name));
+      const isStep = [
+        ...["admit", "apply", "find", "keep", "kept", "recover"],
+        ...["findSession", "sessions", "saveSession"],
+      ].includes(String(name));
       return (...args: unknown[]) => (isLost && isStep ? lost() : method.apply(target, args));
     },
   });
@@ -63,6 +67,23 @@ describe("a lost disk", () => {
     expect(journal.stats().degraded).toMatch(/the disk is gone/);
     expect(existsSync(abandonedPath)).toBe(true);
     expect(lines.filter(({ level }) => level === "error")).toHaveLength(1);
+  });
+
+  it("keeps the sessions that a client may return to, those of an earlier process too", async () => {
+    const { disk, lose } = aDisk();
+    const earlier = aSession({ id: "s_earlier" });
+    await disk.saveSession(earlier);
+    await disk.saveSession(aSession({ id: "s_over", endedAt: NOW }));
+    const { journal } = aResilient(disk);
+    await journal.recover(NOW);
+    await journal.saveSession(aSession({ id: "s_new" }));
+    await journal.saveSession(aSession({ id: "s_left" }));
+    await journal.saveSession(aSession({ id: "s_left", endedAt: NOW }));
+    lose();
+    const lately = { ...earlier, lastSeenAt: NOW + 5 };
+    await journal.saveSession(lately);
+    expect(await journal.findSession("s_earlier")).toEqual(lately);
+    expect((await journal.sessions()).map(({ id }) => id)).toEqual(["s_earlier", "s_new"]);
   });
 
   it("does everything that was in flight again, in its order", async () => {

@@ -114,6 +114,11 @@ export function aTool(overrides: JsonObject = {}): JsonObject {
 export function aSession(overrides: Partial<SessionRow> = {}): SessionRow {
   return {
     id: "s_test",
+    keyDigest: undefined,
+    principal: "local",
+    transport: "stdio",
+    peer: "",
+    protocolVersion: "2025-11-25",
     upstream: "upstream-digest",
     credentials: "credentials-digest",
     era: "legacy",
@@ -123,6 +128,7 @@ export function aSession(overrides: Partial<SessionRow> = {}): SessionRow {
     createdAt: ACCEPTED_AT,
     lastSeenAt: ACCEPTED_AT,
     endedAt: undefined,
+    timeoutMs: 0,
     ...overrides,
   };
 }

@@ -7,17 +7,21 @@ import { type Failure, failure } from "../../src/core/failure.ts";
 import type { Settings } from "../../src/core/settings.ts";
 import { EMPTY_CATALOGUE, type Catalogue } from "../../src/core/catalogue.ts";
 import { Bounds } from "../../src/engine/bounds.ts";
-import { Proxy } from "../../src/engine/proxy.ts";
-import type { Leftover } from "../../src/engine/rescuer.ts";
+import type { Branch } from "../../src/engine/branch.ts";
+import type { EngineContext } from "../../src/engine/context.ts";
+import { Gate } from "../../src/engine/gate.ts";
+import { Feed } from "../../src/engine/feed.ts";
+import { type OpenedJournal, Proxy } from "../../src/engine/proxy.ts";
 import type { Outcome } from "../../src/core/verdict.ts";
 import { Tally } from "../../src/engine/tally.ts";
 import type {
   ClientHandler,
+  ClientLink,
+  ClientStream,
   Connection,
   ConnectionEvents,
   Connector,
   Journal,
-  Listener,
   Outbound,
   ResumeTicket,
 } from "../../src/ports.ts";
@@ -32,6 +36,9 @@ import { VirtualWorld } from "./virtual-world.ts";
 export const SETTINGS: Settings = {
   upstreamName: "files",
   transport: "stdio",
+  isolation: "session",
+  sessionTimeoutMs: 86_400_000,
+  sessionIdleMs: 900_000,
   holdMs: 45_000,
   isHoldChosen: false,
   progressEveryMs: 10_000,
@@ -48,6 +55,7 @@ export const SETTINGS: Settings = {
   drainMs: 10_000,
   retention: { resultsMs: 86_400_000, recordsMs: 1_209_600_000 },
   limits: {
+    sessionsPerProcess: 5_000,
     callsPerSession: 1_000,
     bytesPerSession: 64 << 20,
     callsPerUpstream: 5_000,
@@ -163,11 +171,11 @@ export class ScriptedUpstream {
     this.#live?.events.onOutcome(this.#take(nonce), outcome);
   }
 
-  /** Sends a line as it stands. */
-  say(text: string): void {
+  /** Sends a line as it stands. `relatedId`: on the stream of this request. */
+  say(text: string, relatedId?: string): void {
     const message = parseMessage(text);
     if (message.kind === "batch" || message.kind === "malformed") throw new Error(text);
-    this.#live?.events.onMessage(message, undefined);
+    this.#live?.events.onMessage(message, relatedId);
   }
 
   answer(nonce: unknown, text = "done"): void {
@@ -268,30 +276,68 @@ export class ScriptedClient {
   unreadBytes = 0;
   /** The same as text. */
   readonly texts: string[] = [];
-  readonly #handler: ClientHandler;
+  readonly #isDead: () => boolean;
+  readonly link: ClientLink;
+  #handler: ClientHandler | undefined;
+  /** Its connection is gone: nothing reaches it. */
+  isAway = false;
+  /** How often a session was begun over its link. */
+  begun = 0;
+  /** Ids of calls that it may ask for, by the id of its request. */
+  readonly accepted = new Map<string, string>();
+  /** Why the engine let go of its session. */
+  readonly endings: string[] = [];
   #ids = 0;
 
-  constructor(accept: Parameters<Listener["start"]>[0], canResume = false, isDead = () => false) {
-    this.#handler = accept({
+  constructor(link: Partial<ClientLink>, isDead: () => boolean) {
+    this.#isDead = isDead;
+    this.link = {
       id: "link",
-      canResume,
+      transport: "stdio",
+      principal: "local",
+      peer: "stage",
+      key: undefined,
+      canResume: false,
+      begun: () => this.begun++,
+      ended: (cause) => this.endings.push(cause),
+      isOpen: () => !this.isAway,
+      ...this.stream(),
+      ...link,
+    };
+  }
+
+  /** A way to it: its link, or one response stream. */
+  stream(): ClientStream {
+    return {
       send: (text) => {
-        if (isDead()) return false;
+        if (this.#isDead() || this.isAway) return false;
         this.texts.push(text);
         this.got.push(JSON.parse(text) as JsonObject);
         return true;
       },
       bufferedBytes: () => this.unreadBytes,
-    });
+      accepted: (idText, callId) => this.accepted.set(idText, callId),
+    };
+  }
+
+  /** It is at the door; `handler`: who takes it. */
+  arrive(handler: ClientHandler): this {
+    this.#handler = handler;
+    return this;
+  }
+
+  get handler(): ClientHandler {
+    if (this.#handler === undefined) throw new Error("nobody took this client");
+    return this.#handler;
   }
 
   say(text: string): void {
     const inbound = parseMessage(text);
-    this.#handler.receive(inbound);
+    this.handler.receive(inbound);
   }
 
   sayOversize(bytes: number, idText: string | undefined): void {
-    this.#handler.receive({ kind: "oversize", bytes, idText });
+    this.handler.receive({ kind: "oversize", bytes, idText });
   }
 
   request(method: string, params: unknown = {}): number {
@@ -319,7 +365,7 @@ export class ScriptedClient {
   }
 
   leave(): void {
-    this.#handler.left("the client closed stdin");
+    this.handler.left("the client closed stdin");
   }
 
   answerTo(id: number): JsonObject | undefined {
@@ -354,6 +400,8 @@ export interface StageOptions {
   readonly world?: VirtualWorld;
   readonly upstream?: ScriptedUpstream;
   readonly credentials?: string;
+  /** Of another stage: both are lines to the same upstream. */
+  readonly gate?: Gate;
 }
 
 /** A proxy on the stage. `start()` recovers its journal; clients come with `connect()`. */
@@ -363,14 +411,16 @@ export class Stage {
   readonly journal: StagedJournal;
   readonly proxy: Proxy;
   readonly bounds: Bounds;
+  readonly gate: Gate;
   readonly #own: MortalWorld;
   readonly #options: StageOptions;
   readonly fatal: unknown[] = [];
   readonly log: string[] = [];
   readonly empty: string[] = [];
   catalogue: Catalogue;
+  readonly branch: Branch;
+  readonly feed = new Feed();
   readonly #ready = deferred<Journal>();
-  #accept: Parameters<Listener["start"]>[0] | undefined;
 
   constructor(options: StageOptions = {}) {
     this.world = options.world ?? new VirtualWorld({ seed: options.seed ?? 1 });
@@ -381,37 +431,41 @@ export class Stage {
     this.catalogue = options.catalogue ?? EMPTY_CATALOGUE;
     const settings: Settings = { ...SETTINGS, ...options.settings };
     this.bounds = new Bounds(settings.limits);
-    this.proxy = new Proxy(
-      {
-        world: this.#own,
-        log: (level, message, fields) => {
-          this.log.push(`${level} ${message} ${JSON.stringify(fields ?? {})}`);
-        },
-        settings,
-        identity: { upstream: "up", credentials: options.credentials ?? "cred", key: "key" },
-        dialect: legacyDialect,
-        catalogues: {
-          load: () => this.catalogue,
-          save: (catalogue) => {
-            this.catalogue = catalogue;
-          },
-        },
-        journal: () => this.#ready.promise,
-        newConnector: () => this.upstream.connector(),
-        bounds: this.bounds,
-        tally: new Tally(),
-        fatal: (error) => {
-          this.fatal.push(error);
+    const fatal = (error: unknown) => {
+      this.fatal.push(error);
+    };
+    this.gate = options.gate ?? new Gate({ world: this.#own, settings, fatal });
+    const context: EngineContext = {
+      world: this.#own,
+      log: (level, message, fields) => {
+        this.log.push(`${level} ${message} ${JSON.stringify(fields ?? {})}`);
+      },
+      settings,
+      identity: { upstream: "up", credentials: options.credentials ?? "cred", key: "key" },
+      dialect: legacyDialect,
+      catalogues: {
+        load: () => this.catalogue,
+        save: (catalogue) => {
+          this.catalogue = catalogue;
         },
       },
-      { version: "0", pid: 1, onEmpty: (cause) => this.empty.push(cause) },
-    );
-    this.proxy.start({
-      start: (accept) => {
-        this.#accept = accept;
-      },
-      stop: () => Promise.resolve(),
+      journal: () => this.#ready.promise,
+      newConnector: () => this.upstream.connector(),
+      bounds: this.bounds,
+      gate: this.gate,
+      tally: new Tally(),
+      feed: this.feed,
+      fatal,
+    };
+    this.proxy = new Proxy(context, {
+      version: "0",
+      pid: 1,
+      drainMs: settings.drainMs,
+      retention: settings.retention,
+      onEmpty: (cause) => this.empty.push(cause),
     });
+    this.branch = this.proxy.add(context);
+    this.proxy.start();
   }
 
   /** Timers of this proxy that have neither fired nor been cancelled. */
@@ -420,24 +474,38 @@ export class Stage {
   }
 
   /** Recovers the journal and what it holds. */
-  async start(leftover: Partial<Leftover> = {}): Promise<this> {
+  async start(leftover: Partial<OpenedJournal> = {}): Promise<this> {
     const recovery = await this.journal.recover(this.world.now());
-    const own: Leftover = {
+    const own: OpenedJournal = {
       journal: this.journal,
       recovery,
       isAbandoned: false,
       isCaretaken: false,
       ...leftover,
     };
-    await this.proxy.recover(this.journal, [own]);
+    await this.proxy.recover([own]);
     this.#ready.resolve(this.journal);
     await this.world.settle();
     return this;
   }
 
   client(canResume = false): ScriptedClient {
-    if (this.#accept === undefined) throw new Error("not started");
-    return new ScriptedClient(this.#accept, canResume, () => this.#own.isDead);
+    return this.guest({ canResume });
+  }
+
+  /** A client that comes over the network; with a `key` it can come back. */
+  guest(link: Partial<ClientLink>): ScriptedClient {
+    const client = new ScriptedClient(link, () => this.#own.isDead);
+    return client.arrive(this.branch.enter(client.link));
+  }
+
+  /** A client that comes back with its key, over a new connection; undefined if it is not let in. */
+  async returning(
+    link: Partial<ClientLink> & { key: string },
+  ): Promise<ScriptedClient | undefined> {
+    const client = new ScriptedClient(link, () => this.#own.isDead);
+    const handler = await this.branch.resume({ ...client.link, key: link.key });
+    return handler === undefined ? undefined : client.arrive(handler);
   }
 
   /** SIGKILL: the proxy and its server's process are gone, without a word to anybody. */

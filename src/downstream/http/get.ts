@@ -89,7 +89,7 @@ export class Gets {
       (error: unknown) => {
         // The client keeps its id, and comes back with it.
         this.#log("error", "answers could not be looked up", { cause: errorText(error) });
-        stream.dismiss();
+        stream.end(trouble(503, "answers could not be looked up"));
       },
     );
   }

@@ -11,10 +11,9 @@
  * PS4. After the last answer the stream ends.
  */
 import type { ServerResponse } from "node:http";
-import { RPC } from "../../base/errors.ts";
 import type { CancelTimer } from "../../base/world.ts";
 import type { ClientStream, Said } from "../../ports.ts";
-import { answerJson, errorBody, refuse, trouble } from "./answers.ts";
+import { answerJson, errorBody, refuse, type Trouble } from "./answers.ts";
 import type { Asked } from "./asked.ts";
 import { Outlet } from "./outlet.ts";
 import { Ring } from "./ring.ts";
@@ -132,7 +131,7 @@ export class PostStream implements ClientStream {
   cancelled(idText: string): boolean {
     if (!this.#asked.cancelled(idText)) return false;
     if (!this.#asked.isSettled) return true;
-    this.#cancelTimer?.();
+    this.#open()?.flush();
     this.#cancelTimer = this.#context.world.timer(CANCELLED_MS, () => {
       this.#finish();
     });
@@ -163,14 +162,9 @@ export class PostStream implements ClientStream {
   /** Begins the stream for a client that came back, if it is not begun. */
   begin(hasGap: boolean): void {
     if (this.#way.kind !== "undecided") return;
-    const { response } = this.#way;
-    if (hasGap && this.#context.isInitialised) {
-      const outlet = this.#become(response);
-      this.#tellGap(outlet, undefined);
-      this.#prime(outlet);
-    } else {
-      this.#open();
-    }
+    const outlet = this.#become(this.#way.response);
+    if (hasGap) this.#tellGap(outlet, undefined);
+    this.#prime(outlet);
   }
 
   #tellGap(outlet: Outlet, id: string | undefined): void {
@@ -188,31 +182,18 @@ export class PostStream implements ClientStream {
 
   // ── The end ───────────────────────────────────────────────────────────────────────────────────
 
-  /** We stop: the client is sent away, to come back for what it is owed. */
-  dismiss(): void {
+  /**
+   * Ends it before its time, because we stop or the session is over. `why` is told to the requests that
+   * can't be come back for: they would be waited for in vain.
+   */
+  end(why: Trouble): void {
     const way = this.#way;
-    const reason = "the proxy is stopping; the answer did not come before";
     if (way.kind === "undecided") {
-      const [idText] = this.#asked.open();
-      const headers = ["Retry-After", "1"];
-      refuse(way.response, { ...trouble(503, reason, headers), idText });
+      refuse(way.response, { ...why, idText: this.#asked.open()[0] });
     } else if (way.kind === "open") {
-      // A request that can't be come back for would be waited for in vain.
       for (const idText of this.#asked.orphans()) {
-        way.outlet.event(errorBody(RPC.internal, reason, idText), undefined);
+        way.outlet.event(errorBody(why.code, why.reason, idText), undefined);
       }
-      way.outlet.end();
-    }
-    this.#quit();
-  }
-
-  /** The session is over. */
-  close(): void {
-    const way = this.#way;
-    if (way.kind === "undecided") {
-      const [idText] = this.#asked.open();
-      refuse(way.response, { ...trouble(404, "the session is over"), idText });
-    } else if (way.kind === "open") {
       way.outlet.end();
     }
     this.#quit();

@@ -7,7 +7,7 @@ import { must } from "../../base/assert.ts";
 import type { World } from "../../base/world.ts";
 import type { ClientHandler, ClientLink, Said } from "../../ports.ts";
 import { revisionOf } from "../../wire/revisions.ts";
-import { trouble } from "./answers.ts";
+import { HTTP_RPC, trouble, type Trouble } from "./answers.ts";
 import { formatEventId } from "./event-id.ts";
 import type { HandshakeStream } from "./handshake.ts";
 import type { PostStream } from "./post-stream.ts";
@@ -145,8 +145,8 @@ export class McpSession implements ClientLink, StreamContext {
     if (this.#isOver) return;
     this.#isOver = true;
     this.#standalone.end();
-    this.handshake?.refuse(trouble(503, `Not executed: ${cause}`));
-    for (const stream of [...this.#streams]) stream.close();
+    const why = trouble(404, `the session is over: ${cause}`, [], HTTP_RPC.noSession);
+    this.#endAll(why);
     this.#hooks.ended(this, cause);
   }
 
@@ -201,11 +201,15 @@ export class McpSession implements ClientLink, StreamContext {
     return false;
   }
 
+  /** The client is sent away, to come back for what it is owed. */
   dismiss(): void {
-    this.handshake?.refuse(
-      trouble(503, "Not executed: the proxy is stopping", ["Retry-After", "1"]),
-    );
-    for (const stream of [...this.#streams]) stream.dismiss();
+    const why = "the proxy is stopping; the answer did not come before";
+    this.#endAll(trouble(503, why, ["Retry-After", "1"]));
+  }
+
+  #endAll(why: Trouble): void {
+    this.handshake?.refuse(why);
+    for (const stream of [...this.#streams]) stream.end(why);
   }
 
   #newestOpen(): PostStream | undefined {

@@ -3,6 +3,7 @@ import { statSync } from "node:fs";
 import { assert } from "../../base/assert.ts";
 import type { CallRow } from "../../core/call.ts";
 import type { SessionRow } from "../../core/session.ts";
+import type { JournalStats } from "../../core/status.ts";
 import { decodeRow } from "../rows.ts";
 import type { RowValues } from "../rows.ts";
 
@@ -12,13 +13,31 @@ export function readRow(values: RowValues): CallRow {
   return row;
 }
 
+/** What a session of an earlier version is taken for, which had no such members: one that nobody can open. */
+const BEFORE_KEYS = {
+  principal: "local",
+  transport: "stdio",
+  peer: "",
+  protocolVersion: "",
+  timeoutMs: 0,
+} as const;
+
 /** Columns that are `undefined` are absent in JSON. */
 export function readSession(body: string): SessionRow {
-  const row = JSON.parse(body) as SessionRow;
-  return { ...row, logLevel: row.logLevel, endedAt: row.endedAt };
+  const row: SessionRow = { ...BEFORE_KEYS, ...(JSON.parse(body) as SessionRow) };
+  const { keyDigest, logLevel, endedAt } = row;
+  return { ...row, keyDigest, logLevel, endedAt };
+}
+
+export function statsOf(
+  path: string,
+  of: Pick<JournalStats, "fsyncMs" | "commits" | "rows">,
+): JournalStats {
+  const files = { bytes: sizeOf(path), walBytes: sizeOf(`${path}-wal`) };
+  return { kind: "sqlite", path, degraded: undefined, ...files, ...of };
 }
 
 /** By `stat`, which opens nothing and so drops no lock. */
-export function sizeOf(path: string): number {
+function sizeOf(path: string): number {
   return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
 }

@@ -19,7 +19,7 @@ import type { JournalStats } from "../../core/status.ts";
 import type { CallFilter, Journal, Log, Recovery } from "../../ports.ts";
 import { encodeRow } from "../rows.ts";
 import type { RowValues } from "../rows.ts";
-import { readRow, readSession, sizeOf } from "./answers.ts";
+import { readRow, readSession, statsOf } from "./answers.ts";
 import { isRefusal } from "./protocol.ts";
 import type { BatchReply, Command, Pruned, RecoveredRows, ThreadMessage } from "./protocol.ts";
 import { SyncTimes } from "./sync-times.ts";
@@ -111,7 +111,7 @@ export class SqliteJournal implements Journal {
   }
 
   async list(filter: CallFilter): Promise<readonly CallRow[]> {
-    const rows = (await this.#post(["list", filter.states, filter.limit])) as RowValues[];
+    const rows = (await this.#post(["list", filter])) as RowValues[];
     return rows.map(readRow);
   }
 
@@ -122,6 +122,10 @@ export class SqliteJournal implements Journal {
   async findSession(id: string): Promise<SessionRow | undefined> {
     const body = (await this.#post(["findSession", id])) as string | undefined;
     return body === undefined ? undefined : readSession(body);
+  }
+
+  async sessions(): Promise<readonly SessionRow[]> {
+    return ((await this.#post(["sessions"])) as string[]).map(readSession);
   }
 
   async keep(key: string, value: string | undefined): Promise<void> {
@@ -143,17 +147,8 @@ export class SqliteJournal implements Journal {
   }
 
   stats(): JournalStats {
-    const { path } = this.#options;
-    return {
-      kind: "sqlite",
-      path,
-      degraded: undefined,
-      bytes: sizeOf(path),
-      walBytes: sizeOf(`${path}-wal`),
-      fsyncMs: this.#syncTimes.median(),
-      commits: this.#commits,
-      rows: this.#rows,
-    };
+    const fsyncMs = this.#syncTimes.median();
+    return statsOf(this.#options.path, { fsyncMs, commits: this.#commits, rows: this.#rows });
   }
 
   async close(): Promise<void> {

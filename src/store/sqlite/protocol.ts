@@ -2,6 +2,7 @@
 import type { JournalTrouble } from "../../base/errors.ts";
 import type { CallChange } from "../../core/call.ts";
 import type { RecoveryReport } from "../../core/status.ts";
+import type { CallFilter } from "../../ports.ts";
 import type { RowValues } from "../rows.ts";
 
 /**
@@ -28,10 +29,11 @@ export type Command =
   | readonly ["admit", values: RowValues, sync: boolean]
   | readonly ["change", change: CallChange, sync: boolean]
   | readonly ["find", id: string]
-  | readonly ["list", states: readonly string[] | undefined, limit: number | undefined]
+  | readonly ["list", filter: CallFilter]
   | readonly ["recover", now: number]
   | readonly ["saveSession", id: string, body: string, seenAt: number]
   | readonly ["findSession", id: string]
+  | readonly ["sessions"]
   | readonly ["keep", key: string, value: string | null]
   | readonly ["kept", prefix: string]
   /** One step over rows with a greater seq than `after`; the answer says whether there are more. */

@@ -7,7 +7,10 @@
  * E2. Live calls and rows in quarantine stay as they are.
  */
 import type { Database, Statement } from "better-sqlite3";
+import { sessionOverAt } from "../../core/session.ts";
+import { readSession } from "./answers.ts";
 import type { Pruned } from "./protocol.ts";
+import type { SideStatements } from "./side-statements.ts";
 import type { CallStatements } from "./statements.ts";
 
 const CHANGED_MAX = 500;
@@ -17,17 +20,18 @@ type Found = readonly [seq: number, id: string, isOld: 0 | 1];
 
 export class Pruner {
   readonly #calls: CallStatements;
+  readonly #side: SideStatements;
   readonly #find: Statement;
   readonly #first: Statement;
   readonly #delete: Statement;
   readonly #deleteOrigins: Statement;
-  readonly #deleteSessions: Statement;
 
   /** Calls were deleted, by this process or one before, whose origins may have no other. */
   #mayHaveLeft = true;
 
-  constructor(db: Database, calls: CallStatements) {
+  constructor(db: Database, calls: CallStatements, side: SideStatements) {
     this.#calls = calls;
+    this.#side = side;
     this.#first = db.prepare("select min(seq) from call where seq > ?").pluck();
     this.#find = db
       .prepare(
@@ -42,9 +46,6 @@ export class Pruner {
     this.#delete = db.prepare("delete from call where seq = ?");
     this.#deleteOrigins = db.prepare(
       "delete from origin where number not in (select origin from call)",
-    );
-    this.#deleteSessions = db.prepare(
-      "delete from session where seen_at < ? and id not in (select session_id from origin)",
     );
   }
 
@@ -70,7 +71,10 @@ export class Pruner {
     // Looks at every call (E1), so only where it may find something.
     if (this.#mayHaveLeft && this.#deleteOrigins.run().changes > 0) this.#calls.forget();
     this.#mayHaveLeft = false;
-    this.#deleteSessions.run(records);
+    for (const { id, body } of this.#side.idleSessions(records)) {
+      const isOver = body === undefined || sessionOverAt(readSession(body)) < records;
+      if (isOver) this.#side.deleteSession(id);
+    }
     return { deleted: 0, next: undefined };
   }
 }

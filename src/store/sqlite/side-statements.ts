@@ -3,6 +3,12 @@ import { crc32 } from "node:zlib";
 import type { Database, Statement } from "better-sqlite3";
 import type { SqlValue } from "../rows.ts";
 
+export interface StoredSession {
+  readonly id: string;
+  /** Undefined where it is damaged. */
+  readonly body: string | undefined;
+}
+
 const LIVE = "('queued', 'sent', 'tasked', 'in_doubt')";
 
 export class SideStatements {
@@ -67,11 +73,34 @@ export class SideStatements {
     this.#saveSession.run(id, seenAt, body, crc32(body));
   }
 
-  findSession(id: string): { readonly body: string } | "damaged" | undefined {
-    const statement = this.#db.prepare("select body, sum from session where id = ?").raw();
-    const [body, sum] = (statement.get(id) ?? []) as SqlValue[];
-    if (typeof body !== "string") return undefined;
-    return crc32(body) === sum ? { body } : "damaged";
+  /** One or none. */
+  findSession(id: string): StoredSession[] {
+    return this.#readSessions("id = ?", id);
+  }
+
+  /** In the order in which they were first saved. */
+  sessions(): StoredSession[] {
+    return this.#readSessions("true order by rowid");
+  }
+
+  /** Sessions that were last seen before this, and of which there is no call any more. */
+  idleSessions(before: number): StoredSession[] {
+    const isFree = "id not in (select session_id from origin)";
+    return this.#readSessions(`seen_at < ? and ${isFree}`, before);
+  }
+
+  deleteSession(id: string): void {
+    this.#db.prepare("delete from session where id = ?").run(id);
+  }
+
+  #readSessions(condition: string, ...parameters: SqlValue[]): StoredSession[] {
+    const statement = this.#db
+      .prepare(`select id, body, sum from session where ${condition}`)
+      .raw();
+    return (statement.all(...parameters) as [string, string, number][]).map(([id, body, sum]) => ({
+      id,
+      body: crc32(body) === sum ? body : undefined,
+    }));
   }
 
   /** `null` forgets the fact. */

@@ -10,6 +10,7 @@ import type { Database, Statement } from "better-sqlite3";
 import { Bug, assert } from "../../base/assert.ts";
 import { apply, isRepeatable } from "../../core/call.ts";
 import type { CallChange, CallRow } from "../../core/call.ts";
+import type { CallFilter } from "../../ports.ts";
 import {
   CHANGING_COLUMNS,
   CODEC_TEXT,
@@ -242,10 +243,16 @@ export class CallStatements {
   }
 
   /** Newest first. */
-  list(states: readonly string[] | undefined, limit: number | undefined): RowValues[] {
-    const wanted = states ?? [];
-    const filter = states === undefined ? "true" : `state in (${wanted.map(() => "?").join(",")})`;
-    return this.read(`${filter} order by seq desc limit ?`, ...wanted, limit ?? -1);
+  list({ states, sessionId, isUndelivered, limit }: CallFilter): RowValues[] {
+    const wanted = states?.map(() => "?").join(",");
+    const conditions = [
+      // The condition of the index `call_open`: only what is open is looked at.
+      isUndelivered === true ? "delivered_at is null" : "true",
+      wanted === undefined ? "true" : `state in (${wanted})`,
+      sessionId === undefined ? "true" : "session_id = ?",
+    ].join(" and ");
+    const values = [...(states ?? []), ...(sessionId === undefined ? [] : [sessionId])];
+    return this.read(`${conditions} order by seq desc limit ?`, ...values, limit ?? -1);
   }
 
   quarantined(): QuarantinedRow[] {

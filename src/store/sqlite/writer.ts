@@ -20,6 +20,7 @@ import { Pruner } from "./pruner.ts";
 import { Recoverer } from "./recoverer.ts";
 import { CallStatements } from "./statements.ts";
 import { SideStatements } from "./side-statements.ts";
+import type { StoredSession } from "./side-statements.ts";
 import { WalKeeper } from "./wal-keeper.ts";
 
 /** Commands that write; a batch without any needs no transaction of its own kind. */
@@ -68,7 +69,7 @@ export class Writer {
       );
     });
     this.#side = new SideStatements(db);
-    this.#pruner = new Pruner(db, this.#calls);
+    this.#pruner = new Pruner(db, this.#calls, this.#side);
     this.#ballast = new Ballast(db, options);
     this.#wal = new WalKeeper(db, options.path);
     this.#mark = new HighWaterFile(options.highWaterPath);
@@ -205,14 +206,16 @@ export class Writer {
       case "find":
         return this.#calls.read("id = ?", command[1])[0];
       case "list":
-        return this.#calls.list(command[1], command[2]);
+        return this.#calls.list(command[1]);
       case "recover":
         return this.#recoverer.recover(command[1]);
       case "saveSession":
         this.#side.saveSession(command[1], command[2], command[3]);
         return true;
       case "findSession":
-        return this.#findSession(command[1]);
+        return this.#bodies(this.#side.findSession(command[1]))[0];
+      case "sessions":
+        return this.#bodies(this.#side.sessions());
       case "keep":
         this.#side.keep(command[1], command[2]);
         return true;
@@ -231,13 +234,14 @@ export class Writer {
     }
   }
 
-  #findSession(id: string): string | undefined {
-    const found = this.#side.findSession(id);
-    if (found === "damaged") {
-      this.#warnings.push(`session ${id} of ${this.#options.path} is damaged and not used`);
-      return undefined;
+  /** Damaged ones are left out, and warned of. */
+  #bodies(sessions: readonly StoredSession[]): string[] {
+    const bodies: string[] = [];
+    for (const { id, body } of sessions) {
+      if (body !== undefined) bodies.push(body);
+      else this.#warnings.push(`session ${id} of ${this.#options.path} is damaged and not used`);
     }
-    return found?.body;
+    return bodies;
   }
 
   /** Nothing to do amid other work: the next idle moment comes. */

@@ -2,11 +2,11 @@
  * The file of the tokens, `<state folder>/tokens.json`: read by every listener, changed by the command
  * line and by listeners that note a use.
  *
- * K13. A change is whole or not there at all: a draft beside it, synced, takes its name. Who reads it
+ * K12. A change is whole or not there at all: a draft beside it, synced, takes its name. Who reads it
  *      needs no lock.
- * K14. Changes come one after another, each made from what the one before left, whichever processes
+ * K13. Changes come one after another, each made from what the one before left, whichever processes
  *      make them. The lock is free the moment its process ends, so a kill leaves nothing to clean up.
- * K15. What can't be read in full is not read at all, and is never overwritten.
+ * K14. What can't be read in full is not read at all, and is never overwritten.
  */
 import {
   closeSync,

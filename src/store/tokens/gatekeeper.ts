@@ -1,9 +1,9 @@
 /**
  * Decides by the token file who may use which upstream.
  *
- * K16. A file that can't be read, or is gone after it was there, lets nobody in; it never opens the door.
- * K17. What another process changes counts here within `LOOK_EVERY_MS`, a new token at once.
- * K18. Where the file decides whether tokens are asked for (`auto`), it does so by being there: the first
+ * K15. A file that can't be read, or is gone after it was there, lets nobody in; it never opens the door.
+ * K16. What another process changes counts here within `LOOK_EVERY_MS`, a new token at once.
+ * K17. Where the file decides whether tokens are asked for (`auto`), it does so by being there: the first
  *      token that is made closes the door, and revoking the last one does NOT open it.
  */
 import { errorText } from "../../base/errors.ts";
@@ -30,7 +30,7 @@ export interface GatekeeperOptions {
   readonly world: World;
   readonly log: Log;
   readonly stateFolder: string;
-  /** `auto`: tokens are asked for beyond loopback, and everywhere as soon as one was made (K18). */
+  /** `auto`: tokens are asked for beyond loopback, and everywhere as soon as one was made (K17). */
   readonly auth: AuthMode;
   readonly isBeyondLoopback: boolean;
 }
@@ -181,7 +181,7 @@ class FileGatekeeper implements TokenGatekeeper {
   }
 }
 
-/** Gives back `tokens` itself where none of them was used, so that nothing is written (K16). */
+/** Gives back `tokens` itself where none of them was used, so that nothing is written (K15). */
 function withUses(tokens: readonly Token[], uses: ReadonlyMap<string, number>): readonly Token[] {
   if (!tokens.some(({ id }) => uses.has(id))) return tokens;
   return tokens.map((token) => {

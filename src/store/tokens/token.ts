@@ -3,9 +3,9 @@
  *
  * The text is `hft_<26 characters of its id>_<64 hex digits>`: 256 random bits, letters and digits only so
  * that a double click takes all of it, and a beginning by which scanners find one that leaked.
+ * It is compared with what is kept in a time that says nothing of how much of it is right.
  *
  * K11. Of a token's text only the SHA-256 is kept. It has 256 random bits, so nothing slower is needed.
- * K12. A text is compared with what is kept in a time that says nothing of how much of it is right.
  */
 import { createHash, timingSafeEqual } from "node:crypto";
 import type { World } from "../../base/world.ts";
@@ -50,7 +50,7 @@ export function idOfText(text: string): string | undefined {
 
 const NO_HASH = "0".repeat(64);
 
-/** Whether `text` is the text of `token` (K12). Without a token it takes as long, and is false. */
+/** Whether `text` is the text of `token`, in constant time. Without a token it takes as long, and is false. */
 export function isTextOf(text: string, token: Token | undefined): boolean {
   const shown = Buffer.from(hashOf(text), "hex");
   const kept = Buffer.from(token?.hash ?? NO_HASH, "hex");

@@ -22,6 +22,8 @@ export type UpstreamIntent =
   | { readonly kind: "progress"; readonly token: string | number | undefined }
   | { readonly kind: "cancel"; readonly idText: string | undefined }
   | { readonly kind: "list_changed"; readonly lists: readonly ListKind[] }
+  | { readonly kind: "resource_updated"; readonly uri: string }
+  | { readonly kind: "log"; readonly level: string }
   | { readonly kind: "notification" };
 
 /** Session state that a `state` request sets, so that it can be restored after a reconnect. */
@@ -47,6 +49,7 @@ export interface Dialect {
   listPage(id: string, list: ListKind, cursor: string | undefined): string;
   setLogLevel(id: string, level: string): string;
   subscribe(id: string, uri: string): string;
+  unsubscribe(id: string, uri: string): string;
   resourceUpdated(uri: string): string;
   rootsChanged(): string;
 }

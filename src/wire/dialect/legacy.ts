@@ -79,6 +79,14 @@ function readUpstream(message: NotificationMessage): UpstreamIntent {
       return { kind: "list_changed", lists: ["prompts"] };
     case LISTS.resources.changed:
       return { kind: "list_changed", lists: ["resources", "resourceTemplates"] };
+    case "notifications/resources/updated": {
+      const uri = message.params?.["uri"];
+      return typeof uri === "string" ? { kind: "resource_updated", uri } : { kind: "notification" };
+    }
+    case "notifications/message": {
+      const level = message.params?.["level"];
+      return typeof level === "string" ? { kind: "log", level } : { kind: "notification" };
+    }
     default:
       return { kind: "notification" };
   }
@@ -113,6 +121,7 @@ export const legacyDialect: Dialect = {
     formatRequest(id, LISTS[list].method, cursor === undefined ? {} : { cursor }),
   setLogLevel: (id, level) => formatRequest(id, "logging/setLevel", { level }),
   subscribe: (id, uri) => formatRequest(id, "resources/subscribe", { uri }),
+  unsubscribe: (id, uri) => formatRequest(id, "resources/unsubscribe", { uri }),
   resourceUpdated: (uri) => formatNotification("notifications/resources/updated", { uri }),
   rootsChanged: () => formatNotification("notifications/roots/list_changed"),
 };

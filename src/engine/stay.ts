@@ -1,0 +1,293 @@
+/**
+ * The stay of one client: the session that it has in this process, from its handshake or its return
+ * to its end, over however many connections.
+ *
+ * SY1. A session that its client can return to is on disk before the client hears of it.
+ */
+import { RPC } from "../base/errors.ts";
+import type { SessionRow } from "../core/session.ts";
+import type { SessionStatus } from "../core/status.ts";
+import type { ClientLink, ClientStream } from "../ports.ts";
+import { formatError, type JsonObject, type RequestMessage } from "../wire/message.ts";
+import type { ControlTool } from "./control-tool.ts";
+import type { EngineContext } from "./context.ts";
+import type { Delivery } from "./delivery.ts";
+import { Greeter } from "./greeter.ts";
+import type { Line } from "./line.ts";
+import type { Member, MemberClient } from "./member.ts";
+import { Outgoing } from "./outgoing.ts";
+import type { Registry } from "./registry.ts";
+import { Requests } from "./requests.ts";
+import { Returning } from "./returning.ts";
+import { newSession } from "./session-start.ts";
+import { withdrawSession } from "./withdrawal.ts";
+
+export interface StayHooks {
+  readonly registry: Registry;
+  readonly delivery: Delivery;
+  readonly controlTool: ControlTool | undefined;
+  /** Why there can be no further session, in words; undefined if there can. */
+  refusal(): string | undefined;
+  /** The line that carries the session; unless it is to sleep, it is wanted from now on. */
+  lineOf(session: SessionRow, mode: "awake" | "asleep"): Line;
+  /** Ends a line that only the session was on. */
+  endLine(line: Line): Promise<void>;
+  /** The session is in memory: it can be found by its id. */
+  onBegun(stay: Stay, sessionId: string): void;
+  /** The session is not in memory any more; deferred calls of it may still have to run. */
+  onEnded(stay: Stay, line: Line, session: SessionRow): void;
+  /** The client is gone for good. */
+  onLeft(stay: Stay, cause: string): void;
+}
+
+export interface Served {
+  readonly line: Line;
+  readonly member: Member;
+  readonly requests: Requests;
+}
+
+export class Stay {
+  readonly #context: EngineContext;
+  readonly #hooks: StayHooks;
+  readonly #greeter: Greeter;
+  readonly #client: MemberClient;
+  readonly outgoing: Outgoing;
+  #served: Served | undefined;
+  #hasLeft = false;
+  #detachedAt: number | undefined;
+  /** Taken up from its row: the upstream is dialled when something is asked of it. */
+  #isAsleep = false;
+
+  constructor(context: EngineContext, link: ClientLink, hooks: StayHooks) {
+    this.#context = context;
+    this.#hooks = hooks;
+    this.outgoing = new Outgoing(context, link, () => this.#served?.member.session.id);
+    this.#greeter = new Greeter(context);
+    this.#client = this.#newClient();
+  }
+
+  get served(): Served | undefined {
+    return this.#served;
+  }
+
+  get session(): SessionRow | undefined {
+    return this.#served?.member.session;
+  }
+
+  /** Since when its connection is gone; undefined while it has one, or needs none. */
+  get detachedAt(): number | undefined {
+    return this.#detachedAt;
+  }
+
+  /** Nobody is there and nothing is under way: only the row of the session need stay. */
+  isIdle(idleMs: number): boolean {
+    const served = this.#served;
+    if (served === undefined || this.outgoing.link.key === undefined) return false;
+    const { session } = served.member;
+    if (this.#context.world.now() - session.lastSeenAt < idleMs) return false;
+    if (this.outgoing.link.isOpen?.() === true) return false;
+    return served.requests.size === 0 && !this.#hooks.registry.hasLive(session.id);
+  }
+
+  status(): SessionStatus | undefined {
+    const served = this.#served;
+    if (served === undefined) return undefined;
+    const isAttached = !this.#hasLeft && this.#detachedAt === undefined;
+    return served.member.status(served.line.status(), isAttached);
+  }
+
+  /** The client asks something: it is ready, and its upstream is wanted. */
+  active(): Served | undefined {
+    const served = this.#served;
+    if (served === undefined) return undefined;
+    // Some clients never say that they are ready; whoever asks with the answer at hand is.
+    if (!this.#greeter.isWaiting) served.member.relay.clientReady();
+    if (this.#isAsleep) {
+      this.#isAsleep = false;
+      served.line.supervisor.want();
+    }
+    return served;
+  }
+
+  // ── The connection ────────────────────────────────────────────────────────────────────────────
+
+  resume(callIds: readonly string[], stream: ClientStream): Promise<readonly string[]> {
+    const returning = this.#returning();
+    if (returning === undefined) return Promise.resolve(callIds);
+    this.#served?.member.seen();
+    return returning.resume(callIds, stream);
+  }
+
+  detached(cause: string): void {
+    if (this.#detachedAt !== undefined || this.#hasLeft) return;
+    this.#detachedAt = this.#context.world.now();
+    this.#served?.member.change({});
+    this.#tell("detached", cause);
+  }
+
+  attached(): void {
+    this.#detachedAt = undefined;
+    this.#served?.member.change({});
+    this.#tell("attached", undefined);
+    this.outgoing.catchUp();
+    this.#returning()?.catchUp(this.outgoing.own).catch(this.#context.fatal);
+  }
+
+  /** The client is back over another link. */
+  relink(link: ClientLink): void {
+    this.outgoing.relink(link);
+    this.attached();
+  }
+
+  left(cause: string): void {
+    if (this.#hasLeft) return;
+    this.#hasLeft = true;
+    this.#greeter.refuse(`the server had not come up when ${cause}`);
+    const served = this.#served;
+    served?.member.relay.onClientLeft(served.line.supervisor.channel);
+    this.#hooks.onLeft(this, cause);
+  }
+
+  /** Takes up a session that an earlier connection, or process, began. */
+  revive(session: SessionRow): void {
+    this.#isAsleep = true;
+    const { member } = this.#serve(session, this.#hooks.lineOf(session, "asleep"));
+    member.relay.clientReady();
+    member.change({});
+    this.#tell("attached", undefined);
+  }
+
+  /** Ends the session: what waits is withdrawn, unless it was promised to run late. */
+  async end(cause: string): Promise<void> {
+    const served = this.#served;
+    if (served === undefined) return;
+    const { line, member } = served;
+    this.#tell("ended", cause);
+    this.#letGo(served);
+    member.change({ endedAt: this.#context.world.now() });
+    await withdrawSession(line, cause, member.session.id);
+    if (!line.plan.isShared) await this.#hooks.endLine(line);
+  }
+
+  /** Ends the session by our decision: its client's connections are closed. */
+  async dismiss(cause: string): Promise<void> {
+    const { link } = this.outgoing;
+    await this.end(cause);
+    link.ended?.(cause);
+  }
+
+  /** Leaves the session to its row; a client that returns is given it back. */
+  async park(): Promise<void> {
+    const served = this.#served;
+    if (served === undefined) return;
+    this.#tell("detached", "idle");
+    this.#letGo(served);
+    this.outgoing.link.ended?.("idle");
+    if (!served.line.plan.isShared) await this.#hooks.endLine(served.line);
+  }
+
+  #letGo({ line, member, requests }: Served): void {
+    this.#served = undefined;
+    requests.detachAll();
+    line.leave(member);
+    this.#hooks.onEnded(this, line, member.session);
+  }
+
+  // ── The beginning ─────────────────────────────────────────────────────────────────────────────
+
+  /** A client's `initialize`: another session begins, whatever was before. */
+  begin(request: RequestMessage, params: JsonObject, stream: ClientStream): void {
+    const { idText } = request;
+    const answer = (text: string) => {
+      this.outgoing.reply(stream, idText, text, false);
+    };
+    this.end("the client initialised anew").catch(this.#context.fatal);
+    const refusal = this.#hooks.refusal();
+    if (refusal !== undefined) {
+      answer(formatError(idText, { code: RPC.internal, message: `Not executed: ${refusal}` }));
+      return;
+    }
+    const { link } = this.outgoing;
+    const session = newSession(this.#context, link, params);
+    const served = this.#serve(session, this.#hooks.lineOf(session, "awake"));
+    const { line, member } = served;
+    this.#tell("began", undefined);
+    const greet = () => {
+      this.#greeter.greet({
+        idText,
+        facts: member.facts,
+        line,
+        send: answer,
+        agreed: (protocolVersion) => {
+          member.change({ protocolVersion });
+        },
+      });
+    };
+    if (link.key === undefined) {
+      member.change({});
+      greet();
+      return;
+    }
+    member.save().then(() => {
+      if (this.#served !== served) return;
+      link.begun?.();
+      greet();
+    }, this.#context.fatal);
+  }
+
+  #serve(session: SessionRow, line: Line): Served {
+    const member = line.join(session, this.#client);
+    const { registry, delivery, controlTool } = this.#hooks;
+    const requests = new Requests(this.#context, {
+      line,
+      member,
+      canResume: this.outgoing.link.canResume,
+      registry,
+      delivery,
+      controlTool,
+      outgoing: this.outgoing,
+    });
+    const served = { line, member, requests };
+    this.#served = served;
+    this.#hooks.onBegun(this, session.id);
+    return served;
+  }
+
+  #newClient(): MemberClient {
+    const greeter = this.#greeter;
+    return {
+      send: (text, call) => this.outgoing.unasked(text, call),
+      isCongested: () => this.outgoing.isCongested,
+      get isWaitingForHandshake() {
+        return greeter.isWaiting;
+      },
+      onHandshake: (reply) => {
+        greeter.onUpstream(reply);
+      },
+      onLink: (state) => {
+        greeter.onLink(state);
+      },
+    };
+  }
+
+  #returning(): Returning | undefined {
+    const served = this.#served;
+    if (served === undefined) return undefined;
+    return new Returning(this.#context, { ...served, ...this.#hooks, outgoing: this.outgoing });
+  }
+
+  #tell(what: "began" | "detached" | "attached" | "ended", cause: string | undefined): void {
+    const member = this.#served?.member;
+    if (member === undefined) return;
+    const { feed, world, settings } = this.#context;
+    feed.tell(() => ({
+      kind: "session",
+      at: world.now(),
+      upstream: settings.upstreamName,
+      sessionId: member.session.id,
+      client: member.facts.name,
+      what,
+      cause,
+    }));
+  }
+}
