@@ -117,9 +117,13 @@ export class Proxy {
     if (branch === undefined) return;
     this.#branches.delete(name);
     branch.close();
+    await drain(branch.context, branch.lines.everything(), cause, "nobody");
     await Promise.all([...branch.stays()].map((stay) => stay.dismiss(cause)));
-    await drain(branch.context, branch.lines.everything(), cause);
-    branch.rescuer.stop();
+    // What was promised to run late waits for a person now, or for its deadline.
+    for (const call of branch.rescuer.stop()) {
+      this.#registry.remove(call.row.id);
+      this.#hold(call.journal, call.row, true);
+    }
   }
 
   /** The journal is open; the first of `opened` is this process's own. Resolves when calls may come. */
@@ -167,7 +171,9 @@ export class Proxy {
     for (const branch of branches) branch.close();
     await untilJournalOpen(this.#process, this.#options.drainMs);
     await Promise.all(
-      branches.map((branch) => drain(branch.context, branch.lines.everything(), cause)),
+      branches.map(({ context, lines }) =>
+        drain(context, lines.everything(), cause, "next process"),
+      ),
     );
     for (const branch of branches) branch.rescuer.stop();
     this.#orphans?.stop();
@@ -188,12 +194,16 @@ export class Proxy {
       const isSound = !one.isAbandoned && report.wentBackwards === undefined;
       for (const row of live) {
         if (this.#branchOf(row) !== undefined) continue;
-        this.#orphans ??= new Held(this.#process, () => {
-          this.#caretaker.review();
-        });
-        this.#orphans.add(one.journal, row, isSound);
+        this.#hold(one.journal, row, isSound);
       }
     }
+  }
+
+  #hold(journal: Journal, row: CallRow, isSound: boolean): void {
+    this.#orphans ??= new Held(this.#process, () => {
+      this.#caretaker.review();
+    });
+    this.#orphans.add(journal, row, isSound);
   }
 
   #needs(journal: Journal): boolean {

@@ -223,11 +223,13 @@ export class Rescuer {
     );
   }
 
-  /** Held and waiting calls stay on disk. */
-  stop(): void {
+  /** Held and waiting calls stay on disk. Those that were waiting for a line are given back. */
+  stop(): readonly LiveCall[] {
     this.held.stop();
     this.#stopTimer?.();
+    const calls = this.#groups.flatMap((group) => group.calls);
     this.#groups = [];
+    return calls;
   }
 }
 

@@ -6,6 +6,7 @@ import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
@@ -39,10 +40,10 @@ function stdio(lab: Lab, args: readonly string[]): Transport {
   return transport as Transport;
 }
 
-/** server-everything over Streamable HTTP, until the lab closes. */
-async function everythingOverHttp(lab: Lab): Promise<string> {
+/** server-everything over HTTP in one of its two ways, until the lab closes. Resolves to its origin. */
+async function everythingAt(lab: Lab, mode: "streamableHttp" | "sse"): Promise<string> {
   const port = await freePort();
-  const child = spawn(process.execPath, [EVERYTHING, "streamableHttp"], {
+  const child = spawn(process.execPath, [EVERYTHING, mode], {
     env: { ...lab.env, PORT: String(port) },
     stdio: ["ignore", "ignore", "pipe"],
   });
@@ -53,14 +54,17 @@ async function everythingOverHttp(lab: Lab): Promise<string> {
   if (child.pid !== undefined) lab.watch(child.pid);
   await new Promise<void>((resolve, reject) => {
     createInterface({ input: child.stderr }).on("line", (line) => {
-      if (line.includes("listening")) resolve();
+      if (line.includes("listening") || line.includes("is running")) resolve();
     });
     child.on("exit", (code) => {
       reject(new Error(`server-everything exited with ${String(code)}`));
     });
   });
-  return `http://127.0.0.1:${String(port)}/mcp`;
+  return `http://127.0.0.1:${String(port)}`;
 }
+
+/** The official client's transport for it; deprecated with the protocol revision that it speaks. */
+const legacySse = (url: string): Transport => new SSEClientTransport(new URL(url)) as Transport;
 
 /** Our own word in an answer may be there; nothing else may differ. */
 function withoutOurMeta(value: unknown): unknown {
@@ -132,14 +136,35 @@ describe("the official client against server-everything", () => {
     "gets the same through Holdfast over Streamable HTTP, with and without a catalogue",
     async (lab) => {
       // The server keeps some resources for all its sessions: two runs side by side need two servers.
-      const [ownUrl, url] = await Promise.all([everythingOverHttp(lab), everythingOverHttp(lab)]);
+      const [own, proxied] = await Promise.all([
+        everythingAt(lab, "streamableHttp"),
+        everythingAt(lab, "streamableHttp"),
+      ]);
       const [direct, cold] = await Promise.all([
-        record(new StreamableHTTPClientTransport(new URL(ownUrl)) as Transport),
-        record(stdio(lab, [CLI, url])),
+        record(new StreamableHTTPClientTransport(new URL(`${own}/mcp`)) as Transport),
+        record(stdio(lab, [CLI, `${proxied}/mcp`])),
       ]);
       isWhole(direct);
       compare(direct, cold);
-      compare(direct, await record(stdio(lab, [CLI, url])));
+      compare(direct, await record(stdio(lab, [CLI, `${proxied}/mcp`])));
+    },
+  );
+
+  labTest(
+    "gets the same through Holdfast over HTTP+SSE, with and without a catalogue",
+    async (lab) => {
+      const [own, proxied] = await Promise.all([
+        everythingAt(lab, "sse"),
+        everythingAt(lab, "sse"),
+      ]);
+      const through = [CLI, "--transport", "sse", `${proxied}/sse`];
+      const [direct, cold] = await Promise.all([
+        record(legacySse(`${own}/sse`)),
+        record(stdio(lab, through)),
+      ]);
+      isWhole(direct);
+      compare(direct, cold);
+      compare(direct, await record(stdio(lab, through)));
     },
   );
 });
