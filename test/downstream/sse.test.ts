@@ -225,7 +225,7 @@ describe("a stream whose first message is no initialize", () => {
     await stream.reply(4);
     expect(stream.messages.map((m) => m.id)).toEqual([1, 2, 3, 4]);
     expect(door.adopting).toHaveLength(1);
-    expect(door.last.told.slice(1)).toEqual(["moved"]);
+    expect(door.last.told.slice(1)).toEqual(["moved", "attached"]);
   });
 
   it("and that no single session waits for is told so, with the cure, and may still initialise", async () => {
