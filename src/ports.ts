@@ -257,6 +257,20 @@ export interface NetworkListener {
   stop(graceMs: number): Promise<void>;
 }
 
+/** Who is at the door. `principal`: a token's id, or "local" where none is asked for. */
+export type Admittance =
+  | { readonly kind: "admitted"; readonly principal: string }
+  /** No token, or one that is not (any more) valid: 401. */
+  | { readonly kind: "unknown"; readonly reason: string }
+  /** A valid token that is not for this upstream: 403. */
+  | { readonly kind: "forbidden"; readonly reason: string };
+
+/** Decides who may use an upstream. Never throws. */
+export interface Gatekeeper {
+  /** `bearer`: the token of the Authorization header, if there is one. */
+  admit(bearer: string | undefined, upstream: string): Admittance;
+}
+
 // ── Observation ─────────────────────────────────────────────────────────────────────────────────
 
 export type LogLevel = "debug" | "info" | "warn" | "error";

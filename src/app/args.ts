@@ -6,6 +6,7 @@
  */
 import { ConfigError } from "../base/errors.ts";
 import { didYouMean } from "./nearest.ts";
+import { canRepeat } from "./option-kinds.ts";
 import type { OptionKey } from "./option-table.ts";
 import { OPTION_KEYS } from "./option-table.ts";
 import type { FlagValues } from "./resolve.ts";
@@ -87,7 +88,7 @@ function readFlag(
     throw new ConfigError(`${name} needs a value: expected ${option.expected}`);
   }
   const earlier = flags.get(flag.key);
-  if (option.type !== "headers") flags.set(flag.key, value);
+  if (!canRepeat(option)) flags.set(flag.key, value);
   else flags.set(flag.key, [...(Array.isArray(earlier) ? (earlier as string[]) : []), value]);
   return inline === undefined;
 }

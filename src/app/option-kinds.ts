@@ -2,6 +2,8 @@
  * The kinds of options: how each kind is read, and what an error says was expected. The table of
  * the options themselves is `option-table.ts`.
  */
+import type { ListenAddress } from "./listen.ts";
+import { readListenAddress } from "./listen.ts";
 import type { Reader } from "./values.ts";
 import {
   formatBytes,
@@ -12,6 +14,7 @@ import {
   readChoice,
   readDuration,
   readInteger,
+  readList,
   readText,
 } from "./values.ts";
 
@@ -22,7 +25,16 @@ import {
 export type Scope = "server" | "global" | "start";
 
 export type OptionType =
-  "duration" | "bytes" | "integer" | "boolean" | "choice" | "text" | "path" | "headers";
+  | "duration"
+  | "bytes"
+  | "integer"
+  | "boolean"
+  | "choice"
+  | "text"
+  | "path"
+  | "headers"
+  | "address"
+  | "list";
 
 export interface Option<T> {
   readonly type: OptionType;
@@ -108,6 +120,31 @@ export const text = (words: Words, type: "text" | "path"): Option<string | undef
   expected: type === "path" ? "a path" : "a text that is not empty",
   read: orNone(readText),
 });
+
+export const address = (words: Words): Option<ListenAddress> => ({
+  ...words,
+  type: "address",
+  choices: [],
+  expected: 'host and port such as "127.0.0.1:7411", "[::1]:7411" or "0.0.0.0:7411"',
+  read: readListenAddress,
+});
+
+/** `entries`: what they are, with an example. */
+export const list = (
+  words: Words,
+  entries: string,
+  read: Reader<string>,
+): Option<readonly string[]> => ({
+  ...words,
+  type: "list",
+  choices: [],
+  expected: `${entries}, with commas between them, or "none"`,
+  read: readList(read),
+});
+
+/** A flag of this type may be given several times; each adds to the ones before. */
+export const canRepeat = ({ type }: Pick<Option<unknown>, "type">): boolean =>
+  type === "headers" || type === "list";
 
 /** `server("hold", "45s", …)`: the words of an option that one server may have for itself. */
 const words =

@@ -15,7 +15,6 @@ import {
   headers,
   integer,
   limit,
-  orNever,
   server,
   start,
   text,
@@ -25,6 +24,7 @@ import {
   MANY,
   MINUTE,
 } from "./option-kinds.ts";
+import { listening, sessions } from "./listening-options.ts";
 
 /** Waiting and repeating. */
 const waiting = {
@@ -160,39 +160,6 @@ const bounds = {
   ),
 };
 
-/** Sessions of clients that come over the network. */
-const sessions = {
-  isolation: choice(
-    server(
-      "isolation",
-      "session",
-      "session: each client session has its own connection to the server; shared: all sessions of " +
-        "one token share a connection, over which the server can ask nobody anything.",
-    ),
-    ["session", "shared"],
-  ),
-  sessionTimeoutMs: duration(
-    server("sessionTimeout", "24h", "How long a session stays that its client does not use."),
-    MINUTE,
-    30 * DAY,
-  ),
-  sessionIdleMs: orNever(
-    server(
-      "sessionIdle",
-      "15m",
-      "How long the connection to the server is kept for a session that nobody uses; it is made " +
-        'anew with the next call. "none" for as long as the session.',
-    ),
-    MINUTE,
-    30 * DAY,
-  ),
-  maxSessions: integer(
-    global("maxSessions", "5000", "Most sessions in memory of the whole process."),
-    1,
-    MANY,
-  ),
-};
-
 /** The journal and its folders. */
 const keeping = {
   journal: choice(
@@ -268,7 +235,15 @@ const target = {
   ),
 };
 
-export const OPTIONS = { ...waiting, ...bounds, ...sessions, ...keeping, ...saying, ...target };
+export const OPTIONS = {
+  ...waiting,
+  ...bounds,
+  ...sessions,
+  ...keeping,
+  ...listening,
+  ...saying,
+  ...target,
+};
 
 export type OptionKey = keyof typeof OPTIONS;
 export const OPTION_KEYS = Object.keys(OPTIONS) as readonly OptionKey[];
@@ -280,6 +255,7 @@ export const OPTION_GROUPS: readonly (readonly [string, readonly OptionKey[]])[]
   ["Pace and bounds", Object.keys(bounds) as OptionKey[]],
   ["Sessions", Object.keys(sessions) as OptionKey[]],
   ["Journal and folders", Object.keys(keeping) as OptionKey[]],
+  ["Listening", Object.keys(listening) as OptionKey[]],
   ["Log", Object.keys(saying) as OptionKey[]],
 ];
 

@@ -124,3 +124,19 @@ export const readChoice =
 /** Any text that is not blank. */
 export const readText: Reader<string> = (raw) =>
   typeof raw === "string" && raw.trim() !== "" ? { value: raw } : undefined;
+
+/** An array of entries, or a text with commas between them; "none" is no entry. */
+export const readList =
+  (read: Reader<string>): Reader<readonly string[]> =>
+  (raw) => {
+    if (raw === "none") return { value: [] };
+    const parts: unknown[] = Array.isArray(raw) ? raw : [raw];
+    const entries = parts.flatMap((part) => (typeof part === "string" ? part.split(",") : [part]));
+    const values: string[] = [];
+    for (const entry of entries) {
+      const understood = read(typeof entry === "string" ? entry.trim() : entry);
+      if (understood === undefined) return undefined;
+      values.push(understood.value);
+    }
+    return { value: values };
+  };

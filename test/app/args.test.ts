@@ -34,10 +34,13 @@ describe("our flags", () => {
     expect(() => readArguments(["--no-quiet=true"])).toThrow("--no-quiet takes no value");
   });
 
-  test("of headers collect, other ones replace", () => {
+  test("of headers and lists collect, other ones replace", () => {
     expect(flagsOf("--header", "A: 1", "--header=B: 2", "--hold", "1s", "--hold", "2s")).toEqual({
       header: ["A: 1", "B: 2"],
       holdMs: "2s",
+    });
+    expect(flagsOf("--allowed-hosts", "a,b", "--allowed-hosts=c")).toEqual({
+      allowedHosts: ["a,b", "c"],
     });
   });
 

@@ -40,6 +40,11 @@ const SURFACE = `
   --metadata-retention HOLDFAST_METADATA_RETENTION metadataRetention global
   --state-dir HOLDFAST_STATE_DIR stateDir global
   --cache-dir HOLDFAST_CACHE_DIR cacheDir global
+  --listen HOLDFAST_LISTEN listen global
+  --auth HOLDFAST_AUTH auth global
+  --allowed-origins HOLDFAST_ALLOWED_ORIGINS allowedOrigins global
+  --allowed-hosts HOLDFAST_ALLOWED_HOSTS allowedHosts global
+  --insecure HOLDFAST_INSECURE insecure global
   --log-level HOLDFAST_LOG_LEVEL logLevel global
   --log-format HOLDFAST_LOG_FORMAT logFormat global
   --log-file HOLDFAST_LOG_FILE logFile global
@@ -89,6 +94,11 @@ describe("the options table", () => {
       metadataRetentionMs: 1_209_600_000,
       stateDir: undefined,
       cacheDir: undefined,
+      listen: { host: "127.0.0.1", port: 7411 },
+      auth: "auto",
+      allowedOrigins: [],
+      allowedHosts: [],
+      insecure: false,
       logLevel: "info",
       logFormat: "pretty",
       logFile: undefined,

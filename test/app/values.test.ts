@@ -10,6 +10,8 @@ import {
   readBytes,
   readDuration,
   readInteger,
+  readList,
+  readText,
 } from "../../src/app/values.ts";
 
 describe("durations", () => {
@@ -108,6 +110,18 @@ test("counts are whole and within their range", () => {
 test("none is a value of its own: there is no such limit", () => {
   expect(orNone(readInteger(1, 9))("none")).toEqual({ value: undefined });
   expect(orNone(readInteger(1, 9))("10")).toBeUndefined();
+});
+
+test("a list is an array, or a text with commas, or several of them, and right as a whole or not at all", () => {
+  const read = readList(readText);
+  expect(read("a")).toEqual({ value: ["a"] });
+  expect(read("a, b,c")).toEqual({ value: ["a", "b", "c"] });
+  expect(read(["a,b", "c"])).toEqual({ value: ["a", "b", "c"] });
+  expect(read([])).toEqual({ value: [] });
+  expect(read("none")).toEqual({ value: [] });
+  for (const wrong of ["", "a,", "a,,b", ["a", 1], 1, null, { a: "b" }]) {
+    expect(read(wrong)).toBeUndefined();
+  }
 });
 
 test("yes and no are read in their usual spellings and nothing else", () => {

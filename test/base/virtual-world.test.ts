@@ -112,7 +112,7 @@ describe("the virtual world", () => {
   it("gives the same randomness and ids for the same seed, others for another", () => {
     const draw = (seed: number) => {
       const world = new VirtualWorld({ seed });
-      return [world.random(), world.newId("c"), world.random()];
+      return [world.random(), world.newId("c"), world.secret(32), world.random()];
     };
     expect(draw(7)).toEqual(draw(7));
     expect(draw(7)).not.toEqual(draw(8));
@@ -133,6 +133,16 @@ describe("ids", () => {
     for (const id of ids) expect(id).toMatch(/^c_[0-9a-hjkmnp-tv-z]{26}$/);
     expect([...ids].sort()).toEqual(ids);
     expect(new Set(ids).size).toBe(ids.length);
+  });
+
+  it.each([
+    ["virtual", new VirtualWorld()],
+    ["real", realWorld()],
+  ])("and secrets of the %s world have the length asked for, and never repeat", (_, world) => {
+    const secrets = Array.from({ length: 500 }, () => world.secret(32));
+    for (const secret of secrets) expect(Buffer.from(secret, "base64url")).toHaveLength(32);
+    expect(secrets.join("")).toMatch(/^[A-Za-z0-9_-]+$/);
+    expect(new Set(secrets).size).toBe(secrets.length);
   });
 
   it("digests are keyed and equal in both worlds", () => {

@@ -13,6 +13,8 @@ const PLACEHOLDERS: Readonly<Record<Option<unknown>["type"], string>> = {
   text: "<text>",
   path: "<path>",
   headers: '<"K: V">',
+  address: "<host:port>",
+  list: "<a,b>",
 };
 
 export function flagUsage(option: Option<unknown>): string {
@@ -38,6 +40,7 @@ Usage
   holdfast run NAME [options]             wrap an entry of holdfast.json
   holdfast status [--json] [--watch]      what runs, what waits, what is wrong
   holdfast calls list|show|retry|cancel|settle
+  holdfast token create|list|revoke       who may connect to holdfast serve
   holdfast doctor [-- command… | URL | NAME]
 
 Examples
@@ -46,6 +49,7 @@ Examples
   holdfast --header "Authorization: Bearer $TOKEN" https://example.com/mcp
   holdfast calls list --state queued,dead
   holdfast calls settle c_01… --note "the issue was created"
+  holdfast token create --name laptop --upstream github,docs --expires 30d
 
 In a client's configuration
   {"mcpServers": {"github": {"command": "npx",

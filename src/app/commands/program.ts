@@ -1,5 +1,6 @@
 /** The commands that are not the wrap form, with commander. Loaded only when one of them is wanted. */
 import type { Option as TableOption } from "../option-kinds.ts";
+import { canRepeat } from "../option-kinds.ts";
 import { Command, CommanderError, Option } from "commander";
 import { ConfigError } from "../../base/errors.ts";
 import { absolutePath, envLayer, flagLayer, optionOf, resolveSettings } from "../resolve.ts";
@@ -11,6 +12,7 @@ import { OPTION_KEYS } from "../option-table.ts";
 import { loadConfig } from "../config.ts";
 import { readInteger } from "../values.ts";
 import type { CallsRequest } from "./calls.ts";
+import type { TokenRequest } from "./tokens.ts";
 import type { Outside } from "./screen.ts";
 import { EXIT } from "./screen.ts";
 import { helpText, flagUsage } from "./help.ts";
@@ -21,7 +23,7 @@ function addOptions(command: Command, keys: readonly OptionKey[]): Command {
   for (const key of keys) {
     const option: TableOption<unknown> = optionOf(key);
     const made = new Option(flagUsage(option), option.text);
-    if (option.type === "headers") {
+    if (canRepeat(option)) {
       made.argParser((value: string, earlier: string[] | undefined) => [...(earlier ?? []), value]);
     }
     command.addOption(made);
@@ -131,6 +133,41 @@ function addCalls(program: Command, outside: Outside, exit: Exit): void {
   );
 }
 
+interface TokenFlags {
+  readonly json?: true;
+  readonly name: string;
+  readonly upstream?: string;
+  readonly expires?: string;
+}
+
+function addTokens(program: Command, outside: Outside, exit: Exit): void {
+  const tokens = program.command("token").description("Says who may connect to holdfast serve.");
+  const verb = (usage: string, text: string) =>
+    addOptions(
+      tokens.command(usage).description(text).option("--json", "one JSON object"),
+      FOLDER_OPTIONS,
+    );
+  const steer = async (command: Command, request: TokenRequest, flags: { json?: true }) => {
+    const { steerTokens } = await import("./tokens.ts");
+    const { folders, asked } = placesOf(flagsOf(command, FOLDER_OPTIONS), outside);
+    exit.code = await steerTokens(request, flags.json === true, folders, asked, outside);
+  };
+  const create = verb("create", "Makes one, and shows it once on stdout.")
+    .requiredOption("--name <name>", "whose it is")
+    .option("--upstream <names>", "good for these servers only, for example github,docs")
+    .option("--expires <duration>", "worth nothing after this time, for example 30d");
+  create.action(async (flags: TokenFlags) => {
+    const { readWish } = await import("./tokens.ts");
+    await steer(create, { verb: "create", wish: readWish(flags) }, flags);
+  });
+  const list = verb("list", "All of them, without their secrets.");
+  list.action((flags: TokenFlags) => steer(list, { verb: "list" }, flags));
+  const revoke = verb("revoke <token>", "Ends one, given by its id or name.");
+  revoke.action((which: string, flags: TokenFlags) =>
+    steer(revoke, { verb: "revoke", which }, flags),
+  );
+}
+
 function addDoctor(
   program: Command,
   wrapped: readonly string[] | undefined,
@@ -205,6 +242,7 @@ export async function runProgram(
   program.helpInformation = helpText;
   addStatus(program, outside, exit);
   addCalls(program, outside, exit);
+  addTokens(program, outside, exit);
   addDoctor(program, wrapped, version, outside, exit);
   if (wrapped !== undefined && own[0] !== "doctor") {
     throw new ConfigError(`nothing can follow -- in "holdfast ${own[0] ?? ""}"`);
@@ -219,10 +257,11 @@ export async function runProgram(
   return exit.code;
 }
 
-/** `holdfast calls` alone lists; commander's own default verb would hide a misspelt one. */
+/** `holdfast calls` alone lists, and so does `holdfast token`; commander's own default verb would hide a misspelt one. */
 function withVerb(argv: readonly string[]): string[] {
   const [command, next] = argv;
   const isAlone =
     next === undefined || (next.startsWith("-") && next !== "--help" && next !== "-h");
-  return command === "calls" && isAlone ? [command, "list", ...argv.slice(1)] : [...argv];
+  const lists = command === "calls" || command === "token";
+  return lists && isAlone ? [command, "list", ...argv.slice(1)] : [...argv];
 }

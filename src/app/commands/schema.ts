@@ -26,7 +26,10 @@ function valueSchema(option: Option<unknown>): Schema {
     case "text":
     case "path":
     case "headers":
+    case "address":
       return { type: "string" };
+    case "list":
+      return { anyOf: [{ type: "array", items: { type: "string" } }, { type: "string" }] };
   }
 }
 
