@@ -1,13 +1,17 @@
 #!/usr/bin/env node
 /** The entry: joins the command line to this process. */
+import { deferred } from "../base/async.ts";
 import { realWorld } from "../base/world.ts";
 import { runCommandLine } from "./command-line.ts";
 import { realSurroundings } from "./plan.ts";
+
+const unread = deferred<undefined>();
 
 const interrupted = () =>
   new Promise<void>((resolve) => {
     process.once("SIGINT", resolve);
     process.once("SIGTERM", resolve);
+    void unread.promise.then(resolve);
   });
 
 const written = new Set<NodeJS.WriteStream>();
@@ -18,6 +22,7 @@ function write(stream: NodeJS.WriteStream, text: string): void {
     // `holdfast calls list | head` closes the pipe early; that is no failure.
     stream.on("error", (error: NodeJS.ErrnoException) => {
       if (error.code !== "EPIPE") throw error;
+      unread.resolve(undefined);
     });
   }
   stream.write(text);

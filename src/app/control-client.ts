@@ -5,28 +5,24 @@ import { connect } from "node:net";
 import { errorText, RefusedError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import type { CallRow } from "../core/call.ts";
+import type { SessionRow } from "../core/session.ts";
 import type { ProxyStatus } from "../core/status.ts";
 import type { CallFilter, Control } from "../ports.ts";
-import { isObject } from "../wire/message.ts";
+import { ControlExchange } from "./control-exchange.ts";
 import { controlPathsIn } from "./folders.ts";
 
-/** A proxy that is busy answers late; one that is frozen must not freeze `holdfast status`. */
-const ANSWER_TIMEOUT_MS = 5_000;
-/** One call with its largest payloads, and room. */
-const LINE_MAX = 256 * 1_048_576;
+/** A restart lets what is in flight finish first. */
+const RESTART_TIMEOUT_MS = 600_000;
 
 export interface ControlClient extends Control {
+  /** Resolves when the connection is over, to the reason in words: nothing is told any more. */
+  readonly ended: Promise<string>;
   close(): void;
 }
 
 /** Nobody listens at that path any more. */
 export class NobodyThere extends Error {
   override readonly name = "NobodyThere";
-}
-
-interface Pending {
-  resolve(value: unknown): void;
-  reject(error: Error): void;
 }
 
 /** Rejects with `NobodyThere`, or with the reason in words. */
@@ -41,7 +37,8 @@ export async function connectControl(path: string, world: World): Promise<Contro
       reject(isGone ? new NobodyThere(path) : new RefusedError(errorText(error)));
     });
   });
-  const ask = exchange(socket, world);
+  const exchange = new ControlExchange(socket, world);
+  const ask = exchange.ask.bind(exchange);
   const ofCall = async (verb: string, call: string, more = {}) => ask({ verb, call, ...more });
   return {
     status: async () => (await ask({ verb: "status" })) as ProxyStatus,
@@ -50,70 +47,18 @@ export async function connectControl(path: string, world: World): Promise<Contro
     retry: async (id) => (await ofCall("retry", id)) as string,
     cancel: async (id) => (await ofCall("cancel", id)) as CallRow,
     settle: async (id, note) => (await ofCall("settle", id, { note })) as CallRow,
-    close: () => socket.destroy(),
+    sessions: async () => (await ask({ verb: "sessions" })) as SessionRow[],
+    endSession: async (session) => {
+      await ask({ verb: "endSession", session });
+    },
+    restart: async (upstream) =>
+      (await ask({ verb: "restart", upstream }, RESTART_TIMEOUT_MS)) as number,
+    follow: (tell) => exchange.follow(tell),
+    ended: exchange.ended,
+    close: () => {
+      exchange.close();
+    },
   };
-}
-
-/** One request at a time or several; answers are matched by id. */
-function exchange(socket: Socket, world: World) {
-  const pending = new Map<number, Pending>();
-  let count = 0;
-  let parts: string[] = [];
-  let size = 0;
-  const fail = (why: string) => {
-    for (const one of pending.values()) one.reject(new RefusedError(why));
-    pending.clear();
-    socket.destroy();
-  };
-  socket.setEncoding("utf8");
-  socket.on("error", (error) => {
-    fail(`the proxy's control socket broke: ${errorText(error)}`);
-  });
-  socket.on("close", () => {
-    fail("the proxy closed its control socket");
-  });
-  const take = (line: string) => {
-    const answer: unknown = JSON.parse(line);
-    if (!isObject(answer)) return;
-    const waiting = pending.get(Number(answer["id"]));
-    pending.delete(Number(answer["id"]));
-    if ("error" in answer) waiting?.reject(new RefusedError(String(answer["error"])));
-    else waiting?.resolve(answer["ok"]);
-  };
-  socket.on("data", (chunk: string) => {
-    const lines = chunk.split("\n");
-    const rest = lines.pop() ?? "";
-    try {
-      for (const line of lines) {
-        take(parts.join("") + line);
-        parts = [];
-        size = 0;
-      }
-    } catch (error) {
-      fail(`the proxy's control socket spoke nonsense: ${errorText(error)}`);
-    }
-    parts.push(rest);
-    size += rest.length;
-    if (size > LINE_MAX) fail("the proxy's answer is too long");
-  });
-  return (request: Record<string, unknown>) =>
-    new Promise<unknown>((resolve, reject) => {
-      const id = ++count;
-      const cancelTimer = world.timer(ANSWER_TIMEOUT_MS, () => {
-        fail(`the proxy did not answer in ${String(ANSWER_TIMEOUT_MS / 1_000)} s`);
-      });
-      pending.set(id, {
-        resolve: (value) => {
-          cancelTimer();
-          resolve(value);
-        },
-        reject: (error) => {
-          cancelTimer();
-          reject(error);
-        },
-      });
-      socket.write(`${JSON.stringify({ id, ...request })}\n`);
-    });
 }
 
 /** Control paths of this run folder; those of dead processes are among them. */

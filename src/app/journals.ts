@@ -3,7 +3,13 @@ import { errorText, JournalError, RefusedError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import type { Log } from "../ports.ts";
 import type { ReadJournal } from "../store/reader.ts";
-import { openForCommand, readCall, readCalls, readJournals } from "../store/reader.ts";
+import {
+  openForCommand,
+  readCall,
+  readCalls,
+  readJournals,
+  readSessions,
+} from "../store/reader.ts";
 import { troubleOf } from "../store/sqlite/connection.ts";
 import { isObject } from "../wire/message.ts";
 import type { JournalReader, JournalSummary } from "./commands/journal-reader.ts";
@@ -78,6 +84,7 @@ export function journalReader(stateFolder: string, world: World, log: Log): Jour
       Promise.all((await readJournals(stateFolder)).map((journal) => summary(journal, world))),
     calls: (path, filter) => readable(path, readCalls(path, filter)),
     find: (path, id) => readable(path, readCall(path, id)),
+    sessions: (path) => readable(path, readSessions(path)),
     open: async (path) => {
       const journal = (await readJournals(stateFolder)).find((one) => one.path === path);
       if (journal === undefined) throw new RefusedError(`${path} is not there any more`);

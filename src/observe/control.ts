@@ -1,19 +1,22 @@
 /**
- * The control socket: what `holdfast status` and `holdfast calls` talk to. One JSON object a line in
- * both directions, `{"id", "verb", …}` → `{"id", "ok": …}` or `{"id", "error": "in words"}`.
+ * The control socket: what `holdfast status`, `calls`, `sessions`, `restart` and `events` talk to. One JSON
+ * object a line in both directions, `{"id", "verb", …}` → `{"id", "ok": …}` or `{"id", "error": "in words"}`.
+ * After the verb `follow` events come in between, see `follower.ts`.
  *
  * S1. Only the user who runs the proxy can connect: socket 0600 in a folder 0700.
  * S2. A socket file is replaced only if nobody answers behind it.
- * S3. A client cannot make the proxy hold more than one bounded line and `WAITING_MAX` answers of its.
+ * S3. A client cannot make the proxy hold more than one bounded line, `WAITING_MAX` answers and
+ *     `UNREAD_MAX_BYTES` of events.
  */
 import { chmodSync, lstatSync, unlinkSync } from "node:fs";
 import type { Server, Socket } from "node:net";
 import { connect, createServer } from "node:net";
 import { errorText, RefusedError } from "../base/errors.ts";
-import type { CallRow } from "../core/call.ts";
-import type { CallFilter, Control, Log } from "../ports.ts";
+import type { Control, Log } from "../ports.ts";
 import { isObject } from "../wire/message.ts";
 import type { JsonObject } from "../wire/message.ts";
+import { perform } from "./control-verbs.ts";
+import { follow } from "./follower.ts";
 
 const LINE_MAX = 65_536;
 const WAITING_MAX = 16;
@@ -100,10 +103,16 @@ function isServed(path: string): Promise<boolean> {
 function converse(socket: Socket, { control, log }: ControlOptions): void {
   let rest = "";
   let waiting = 0;
+  let isFollowing = false;
   socket.unref();
   socket.setEncoding("utf8");
   const answer = (object: JsonObject) => {
-    if (!socket.destroyed) socket.write(`${JSON.stringify(object)}\n`);
+    if (socket.writable) socket.write(`${JSON.stringify(object)}\n`);
+  };
+  const followOnce = () => {
+    if (isFollowing) throw new RefusedError("this connection follows already");
+    isFollowing = true;
+    follow(socket, control, log);
   };
   const handle = async (line: string) => {
     const request = readRequest(line);
@@ -115,7 +124,9 @@ function converse(socket: Socket, { control, log }: ControlOptions): void {
     waiting++;
     if (waiting >= WAITING_MAX) socket.pause();
     try {
-      answer({ id: request["id"] ?? null, ok: (await perform(control, request)) ?? null });
+      const isFollow = request["verb"] === "follow";
+      const ok = isFollow ? followOnce() : await perform(control, request);
+      answer({ id: request["id"] ?? null, ok: ok ?? null });
     } catch (error) {
       if (!(error instanceof RefusedError)) {
         log("warn", "a control request failed", {
@@ -149,43 +160,4 @@ function readRequest(line: string): JsonObject | undefined {
   } catch {
     return undefined;
   }
-}
-
-/** Lists leave payloads out: a thousand rows of 16 MiB are not for a socket. */
-const withoutPayload = (row: CallRow): CallRow => ({ ...row, request: "", reply: undefined });
-
-async function perform(control: Control, request: JsonObject): Promise<unknown> {
-  const text = (name: string): string => {
-    const value = request[name];
-    if (typeof value === "string" && value !== "") return value;
-    throw new RefusedError(`expected a text "${name}"`);
-  };
-  switch (request["verb"]) {
-    case "status":
-      return control.status();
-    case "list":
-      return (await control.list(readFilter(request["filter"]))).map(withoutPayload);
-    case "show":
-      return control.show(text("call"));
-    case "retry":
-      return control.retry(text("call"));
-    case "cancel":
-      return withoutPayload(await control.cancel(text("call")));
-    case "settle":
-      return withoutPayload(await control.settle(text("call"), text("note")));
-    default:
-      throw new RefusedError("expected one of the verbs status, list, show, retry, cancel, settle");
-  }
-}
-
-function readFilter(value: unknown): CallFilter {
-  const given = isObject(value) ? value : {};
-  const states = Array.isArray(given["states"])
-    ? given["states"].filter((state) => typeof state === "string")
-    : undefined;
-  const limit = typeof given["limit"] === "number" ? given["limit"] : undefined;
-  return {
-    ...(states === undefined ? {} : { states }),
-    ...(limit === undefined ? {} : { limit }),
-  };
 }

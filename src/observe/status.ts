@@ -1,80 +1,13 @@
-/** `ProxyStatus` for people: what is wrong first, then one block a session, then the journal. */
+/**
+ * `ProxyStatus` for people: what is wrong first, then what a daemon serves, the sessions that matter, and
+ * the journal.
+ */
 import type { JournalStats, ProxyStatus, SessionStatus, UpstreamStatus } from "../core/status.ts";
+import { servingLines, sessionsThatMatter, shortSessionLines } from "./serving.ts";
+import { ageText, countsText, many, msText, safe, sizeText, stateText } from "./text.ts";
+import type { Paint } from "./text.ts";
 
-/** Colours, or none. */
-export interface Paint {
-  bold(text: string): string;
-  dim(text: string): string;
-  red(text: string): string;
-  green(text: string): string;
-  yellow(text: string): string;
-}
-
-const plain = (text: string) => text;
-export const NO_PAINT: Paint = { bold: plain, dim: plain, red: plain, green: plain, yellow: plain };
-
-const UNITS: readonly (readonly [string, number])[] = [
-  ["d", 86_400_000],
-  ["h", 3_600_000],
-  ["min", 60_000],
-  ["s", 1_000],
-];
-
-/** "3 min 12 s"; the two largest units, nothing finer than seconds. Clocks that went back give "0 s". */
-export function ageText(ms: number): string {
-  let rest = Math.max(0, ms);
-  const parts: string[] = [];
-  for (const [unit, size] of UNITS) {
-    const count = Math.floor(rest / size);
-    rest -= count * size;
-    if (count > 0) parts.push(`${String(count)} ${unit}`);
-    if (parts.length === 2) break;
-  }
-  return parts.length === 0 ? "0 s" : parts.join(" ");
-}
-
-/** "1.5 MiB". */
-export function sizeText(bytes: number): string {
-  if (bytes < 1_024) return `${String(bytes)} B`;
-  const units = ["KiB", "MiB", "GiB"];
-  let value = bytes / 1_024;
-  let unit = 0;
-  for (; value >= 1_024 && unit < units.length - 1; unit++) value /= 1_024;
-  return `${value >= 10 ? value.toFixed(0) : value.toFixed(1)} ${units[unit] ?? ""}`;
-}
-
-const msText = (ms: number) => `${ms < 10 ? ms.toFixed(1) : ms.toFixed(0)} ms`;
-
-const many = (count: number, word: string) => `${String(count)} ${word}${count === 1 ? "" : "s"}`;
-
-/** "queued 3, sent 1"; names with a zero are left out. */
-export function countsText(counts: Readonly<Record<string, number | undefined>>): string {
-  const parts = Object.entries(counts)
-    .filter(([, count]) => count !== undefined && count > 0)
-    .map(([name, count]) => `${name} ${String(count)}`);
-  return parts.length === 0 ? "nothing" : parts.join(", ");
-}
-
-/** Terminals obey control characters; server names and errors come from outside. */
-const safe = (text: string) => text.replace(/[\u0000-\u001f\u007f-\u009f]/g, " ");
-
-function stateText(upstream: UpstreamStatus, paint: Paint): string {
-  switch (upstream.state) {
-    case "serving":
-      return paint.green(upstream.state);
-    case "idle":
-    case "dialling":
-    case "handshaking":
-    case "draining":
-    case "stopped":
-      return paint.yellow(upstream.state);
-    case "waiting":
-    case "open":
-    case "needs_auth":
-    case "misconfigured":
-      return paint.red(upstream.state);
-  }
-}
+const SESSIONS_SHOWN = 20;
 
 function upstreamLines(upstream: UpstreamStatus, now: number, paint: Paint): string[] {
   const ago = (at: number) => `${ageText(now - at)} ago`;
@@ -96,7 +29,7 @@ function upstreamLines(upstream: UpstreamStatus, now: number, paint: Paint): str
     .map(([name, value]) => ` ${name} ${String(value)}`)
     .join("");
   const lines = [
-    `${paint.bold(safe(upstream.name))} ${stateText(upstream, paint)} for ` +
+    `${paint.bold(safe(upstream.name))} ${stateText(upstream.state, paint)} for ` +
       `${ageText(now - upstream.since)}${details}  ${paint.dim(safe(upstream.target))}`,
     `${reply}, ${many(upstream.restarts, "restart")}, breaker ${upstream.breaker}${next}`,
     `${String(upstream.waiting)} waiting${oldest}, ${String(upstream.inFlight)} in flight${latency}`,
@@ -117,6 +50,20 @@ function sessionLines(session: SessionStatus, now: number, paint: Paint): string
       (line, i) => (i === 0 ? "  " : "    ") + line,
     ),
   ];
+}
+
+/** A daemon's sessions are one line each: their upstreams stand above them. */
+function allSessionLines(status: ProxyStatus, paint: Paint): string[] {
+  const { sessions, now } = status;
+  const shown = sessionsThatMatter(sessions, SESSIONS_SHOWN);
+  const lines = shown.flatMap((session) =>
+    status.serving === undefined
+      ? sessionLines(session, now, paint)
+      : shortSessionLines(session, now, paint),
+  );
+  const more = sessions.length - shown.length;
+  if (more > 0) lines.push(`… and ${many(more, "more session")}: holdfast sessions`);
+  return sessions.length === 0 ? ["session  none"] : lines;
 }
 
 function journalLine(journal: JournalStats): string {
@@ -159,11 +106,9 @@ export function renderStatus(status: ProxyStatus, paint: Paint): string {
           `up ${ageText(now - status.startedAt)}`,
       ),
     ...status.reasons.map((reason) => `  ${paint.yellow("!")} ${safe(reason)}`),
-    ...status.sessions.flatMap((session) =>
-      sessionLines(session, now, paint).map((line) => `  ${line}`),
-    ),
+    ...servingLines(status, paint).map((line) => `  ${line}`),
+    ...allSessionLines(status, paint).map((line) => `  ${line}`),
   ];
-  if (status.sessions.length === 0) lines.push("  session  none");
   lines.push(
     `  calls    ${String(calls.accepted)} accepted, ${String(calls.answered)} answered, ` +
       `${String(calls.expired)} expired, ${String(calls.outcomeUnknown)} with unknown outcome, ` +

@@ -1,6 +1,5 @@
-import { mkdirSync } from "node:fs";
 import { join } from "node:path";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { RefusedError } from "../../src/base/errors.ts";
 import { realWorld } from "../../src/base/world.ts";
 import type { CallRow } from "../../src/core/call.ts";
@@ -9,10 +8,9 @@ import type { Control } from "../../src/ports.ts";
 import { runCommandLine } from "../../src/app/command-line.ts";
 import type { JournalReader, JournalSummary } from "../../src/app/commands/journal-reader.ts";
 import type { Outside } from "../../src/app/commands/screen.ts";
-import { controlPath } from "../../src/app/folders.ts";
 import { journalReader } from "../../src/app/journals.ts";
-import { serveControl } from "../../src/observe/control.ts";
 import { openJournals } from "../../src/store/folder.ts";
+import { aProxy } from "./support/control.ts";
 import { makeStatus } from "./support/samples.ts";
 import { makeRow, NO_JOURNALS, testFolder, testOutside } from "./support/outside.ts";
 
@@ -29,8 +27,7 @@ async function proxy(folder: string, rows: CallRow[] = [], status: ProxyStatus =
     if (row === undefined) throw new RefusedError(`there is no call ${id}`);
     return row;
   };
-  const control: Control = {
-    status: () => Promise.resolve(status),
+  const control: Partial<Control> = {
     list: ({ states, limit }) =>
       Promise.resolve(
         rows
@@ -43,10 +40,7 @@ async function proxy(folder: string, rows: CallRow[] = [], status: ProxyStatus =
     cancel: (id) => Promise.resolve({ ...find(id), state: "cancelled", executed: "no" }),
     settle: (id, note) => Promise.resolve({ ...find(id), note }),
   };
-  const path = controlPath(join(folder, "state/run"), status.pid, process.platform);
-  mkdirSync(join(folder, "state/run"), { recursive: true });
-  const server = await serveControl({ path, control, log: () => undefined });
-  onTestFinished(() => server.close());
+  await aProxy(folder, control, status);
 }
 
 const journalsOf = (...summaries: JournalSummary[]): Partial<Outside> => {
@@ -95,7 +89,7 @@ describe("holdfast status", () => {
     const parsed = JSON.parse(out) as Record<string, Record<string, unknown>[]>;
     expect(Object.keys(parsed)).toEqual(["proxies", "journals"]);
     expect(Object.keys(parsed["proxies"]?.[0] ?? {})).toEqual(
-      "version pid startedAt now upstreamName health reasons sessions heldForPerson journal calls failures".split(
+      "version pid startedAt now upstreamName health reasons upstreams sessions heldForPerson journal calls failures".split(
         " ",
       ),
     );

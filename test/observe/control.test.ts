@@ -7,21 +7,13 @@ import { createInterface } from "node:readline";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { realWorld } from "../../src/base/world.ts";
 import { RefusedError } from "../../src/base/errors.ts";
+import type { ProxyEvent } from "../../src/core/event.ts";
 import type { Control } from "../../src/ports.ts";
 import { connectControl, findProxies } from "../../src/app/control-client.ts";
 import { serveControl } from "../../src/observe/control.ts";
+import { aFeed, fakeControl } from "../app/support/control.ts";
 import { makeRow, testFolder } from "../app/support/outside.ts";
-import { makeStatus } from "../app/support/samples.ts";
-
-const fakeControl = (overrides: Partial<Control> = {}): Control => ({
-  status: () => Promise.resolve(makeStatus()),
-  list: () => Promise.resolve([makeRow({ reply: "{}" })]),
-  show: (id) => Promise.resolve(id === "c_known" ? makeRow({ id }) : undefined),
-  retry: () => Promise.reject(new RefusedError("call c_1 is queued; only one that ended …")),
-  cancel: (id) => Promise.resolve(makeRow({ id, state: "cancelled", executed: "no" })),
-  settle: (id, note) => Promise.resolve(makeRow({ id, note })),
-  ...overrides,
-});
+import { aSession } from "../support/builders.ts";
 
 async function serve(path: string, control = fakeControl(), logged: string[] = []) {
   const server = await serveControl({ path, control, log: (_, text) => logged.push(text) });
@@ -73,10 +65,36 @@ describe("a round trip", () => {
     };
     await serve(path, fakeControl({ list }));
     const control = await client(path);
-    const rows = await control.list({ states: ["queued"], limit: 5 });
-    expect(seen).toEqual([{ states: ["queued"], limit: 5 }]);
+    const filter = { states: ["queued"], sessionId: "s_1", isUndelivered: true, limit: 5 };
+    const rows = await control.list(filter);
+    expect(seen).toEqual([filter]);
     expect(rows[0]).toMatchObject({ tool: "create_issue", request: "" });
     expect(rows[0]?.reply).toBeUndefined();
+  });
+
+  test("names sessions without what opens them, ends them, and restarts an upstream", async () => {
+    const path = join(testFolder(), "1.sock");
+    const ended: string[] = [];
+    await serve(
+      path,
+      fakeControl({
+        sessions: () => Promise.resolve([aSession({ id: "s_1", keyDigest: "digest" })]),
+        endSession: (id) => {
+          if (id !== "s_1") throw new RefusedError(`there is no session ${id}`);
+          ended.push(id);
+          return Promise.resolve();
+        },
+        restart: (name) => Promise.resolve(name === "github" ? 3 : 0),
+      }),
+    );
+    const control = await client(path);
+    const [session] = await control.sessions();
+    expect(session).toMatchObject({ id: "s_1", principal: "local" });
+    expect(session?.keyDigest).toBeUndefined();
+    expect(await control.endSession("s_1")).toBeUndefined();
+    expect(ended).toEqual(["s_1"]);
+    await expect(control.endSession("s_2")).rejects.toThrow("there is no session s_2");
+    expect(await control.restart("github")).toBe(3);
   });
 
   test("answers requests at the same time, each with its own", async () => {
@@ -99,6 +117,111 @@ describe("a round trip", () => {
   });
 });
 
+const anEvent = (text: string): ProxyEvent => ({
+  kind: "configuration",
+  at: 1,
+  upstream: "github",
+  text,
+});
+
+describe("a follower", () => {
+  test("is told of what happens from then on, in order, and can ask as well", async () => {
+    const path = join(testFolder(), "1.sock");
+    const feed = aFeed();
+    await serve(path, fakeControl({ follow: feed.follow }));
+    const control = await client(path);
+    const told: unknown[] = [];
+    feed.tell(anEvent("before"));
+    const stop = control.follow((event) => told.push(event));
+    await feed.untilFollowers(1);
+    feed.tell(anEvent("first"));
+    feed.tell(anEvent("second"));
+    expect(await control.status()).toMatchObject({ pid: 4242 });
+    expect(told).toEqual([anEvent("first"), anEvent("second")]);
+    stop();
+    feed.tell(anEvent("third"));
+    await control.status();
+    expect(told).toHaveLength(2);
+  });
+
+  test("that goes away is told of nothing any more", async () => {
+    const path = join(testFolder(), "1.sock");
+    const feed = aFeed();
+    await serve(path, fakeControl({ follow: feed.follow }));
+    const control = await client(path);
+    control.follow(() => undefined);
+    await feed.untilFollowers(1);
+    control.close();
+    await feed.untilFollowers(0);
+  });
+
+  test("hears from the end of the proxy", async () => {
+    const path = join(testFolder(), "1.sock");
+    const feed = aFeed();
+    const server = await serve(path, fakeControl({ follow: feed.follow }));
+    const control = await client(path);
+    control.follow(() => undefined);
+    await feed.untilFollowers(1);
+    await server.close();
+    expect(await control.ended).toBe("the proxy closed its control socket");
+  });
+
+  test("that does not read is dropped at a bound, finds out why, and disturbs nobody", async () => {
+    const path = join(testFolder(), "1.sock");
+    const feed = aFeed();
+    const logged: string[] = [];
+    await serve(path, fakeControl({ follow: feed.follow }), logged);
+    const reader = await client(path);
+    let readerTold = 0;
+    reader.follow(() => readerTold++);
+    const idler = connect(path);
+    idler.pause();
+    idler.write('{"id":1,"verb":"follow"}\n');
+    await feed.untilFollowers(2);
+    const dropped = feed.untilFollowers(1);
+    const text = "x".repeat(100_000);
+    let sent = 0;
+    // Each round lets the one that reads catch up.
+    while (logged.length === 0) {
+      feed.tell(anEvent(text));
+      sent++;
+      await reader.status();
+      expect(sent).toBeLessThan(1_000);
+    }
+    await dropped;
+    expect(readerTold).toBe(sent);
+    expect(logged).toEqual(["a follower of events did not read them and was dropped"]);
+    const lines: string[] = [];
+    for await (const line of createInterface({ input: idler })) lines.push(line);
+    expect(lines.length).toBeLessThan(sent + 2);
+    expect(JSON.parse(lines.at(-1) ?? "")).toEqual({
+      end: "events were not read as fast as they came, so this follower was dropped",
+    });
+    for (const line of lines.slice(1, -1))
+      expect(JSON.parse(line)).toEqual({ event: anEvent(text) });
+  });
+
+  test("cannot follow twice over one connection", async () => {
+    const path = join(testFolder(), "1.sock");
+    await serve(path);
+    expect(await say(path, '{"id":1,"verb":"follow"}\n{"id":2,"verb":"follow"}\n', 2)).toEqual([
+      { id: 1, ok: null },
+      { id: 2, error: "this connection follows already" },
+    ]);
+  });
+
+  test("of a proxy that cannot tell is told so", async () => {
+    const path = join(testFolder(), "1.sock");
+    const follow = () => {
+      throw new RefusedError("nothing can be followed here");
+    };
+    await serve(path, fakeControl({ follow }));
+    const control = await client(path);
+    control.follow(() => undefined);
+    expect(await control.ended).toBe("nothing can be followed here");
+  });
+});
+
 describe("a bad request", () => {
   test("gets an error and harms nobody else", async () => {
     const path = join(testFolder(), "1.sock");
@@ -107,7 +230,11 @@ describe("a bad request", () => {
       { id: null, error: "expected one JSON object a line" },
     ]);
     expect(await say(path, '{"id":1,"verb":"explode"}\n{"id":2,"verb":"show"}\n', 2)).toEqual([
-      { id: 1, error: "expected one of the verbs status, list, show, retry, cancel, settle" },
+      {
+        id: 1,
+        error:
+          "expected one of the verbs status, list, show, retry, cancel, settle, sessions, endSession, restart, follow",
+      },
       { id: 2, error: 'expected a text "call"' },
     ]);
     expect(await (await client(path)).status()).toMatchObject({ pid: 4242 });

@@ -1,6 +1,13 @@
 import { describe, expect, test } from "vitest";
-import { ageText, NO_PAINT, renderStatus, sizeText } from "../../src/observe/status.ts";
-import { makeSession, makeStatus, makeUpstream, SAMPLE_NOW } from "../app/support/samples.ts";
+import { renderStatus } from "../../src/observe/status.ts";
+import { ageText, NO_PAINT, sizeText } from "../../src/observe/text.ts";
+import {
+  makeSession,
+  makeStatus,
+  makeUpstreamSummary,
+  makeUpstream,
+  SAMPLE_NOW,
+} from "../app/support/samples.ts";
 
 const lines = (...texts: string[]) => texts.join("\n");
 
@@ -70,6 +77,98 @@ test("a degraded proxy says why first, and all that is known of its trouble", ()
       "  recovery took 12 ms; found queued 3, sent 1; 1 expired, 1 put in doubt",
       "  recovery the journal went backwards: it ends at 40, and 90 was written once",
     ),
+  );
+});
+
+const serving = {
+  address: "http://127.0.0.1:7411",
+  configPath: "/home/u/holdfast.json",
+  loadedAt: SAMPLE_NOW - 61_000,
+  problem: undefined,
+};
+
+test("a daemon says where it serves, its upstreams, and one line a session", () => {
+  const away = makeUpstream({
+    state: "waiting",
+    waiting: 2,
+    oldestWaitingAt: SAMPLE_NOW - 20_000,
+    inFlight: 0,
+    lastFailure: { kind: "process_exit", message: "exited with code 7", at: SAMPLE_NOW - 21_000 },
+  });
+  const status = makeStatus({
+    upstreamName: "serve",
+    serving: { ...serving, problem: "line 3: expected a comma" },
+    upstreams: [
+      makeUpstreamSummary({ sessions: 2, connections: { serving: 1, waiting: 1 }, waiting: 2 }),
+      makeUpstreamSummary({
+        name: "docs",
+        target: "https://docs.example/mcp",
+        transport: "http",
+        isolation: "shared",
+        sessions: 0,
+        connections: {},
+        inFlight: 0,
+      }),
+    ],
+    sessions: [
+      makeSession({ lastSeenAt: SAMPLE_NOW }),
+      makeSession({
+        id: "s_2",
+        transport: "http",
+        principal: "t_ci",
+        isAttached: false,
+        upstream: away,
+      }),
+    ],
+  });
+  expect(renderStatus(status, NO_PAINT)).toBe(
+    lines(
+      "serve: healthy  holdfast 0.1.0, pid 4242, up 3 min 13 s",
+      "  serving  http://127.0.0.1:7411 with /home/u/holdfast.json, loaded 1 min 1 s ago",
+      "  ! the file as it is now is not used: line 3: expected a comma",
+      "  upstream github 1 serving, 1 waiting; 2 sessions (session), 2 waiting, 1 in flight  " +
+        "npx -y @modelcontextprotocol/server-github",
+      "  upstream docs no connection; 0 sessions (shared), 0 waiting, 0 in flight  " +
+        "https://docs.example/mcp",
+      "  session  s_2 claude-code 2.1.0 over http as t_ci, detached, 3 min 13 s old: " +
+        "github waiting, 2 waiting (oldest 20 s), 0 in flight",
+      "      last error 21 s ago: exited with code 7 (process_exit)",
+      "  session  s_1 claude-code 2.1.0 over stdio as local, attached, 3 min 13 s old: " +
+        "github serving, 0 waiting, 1 in flight",
+      "  calls    120 accepted, 119 answered, 0 expired, 0 with unknown outcome, 0 refused",
+      "  journal  /state/journals/1.db, 64 KiB + WAL 4.0 KiB, fsync 0.3 ms, 120 rows, 240 commits",
+    ),
+  );
+});
+
+test("of a thousand sessions the twenty that matter are shown, and how many there are besides", () => {
+  const quiet = { inFlight: 0 };
+  const sessions = Array.from({ length: 1_000 }, (_, i) =>
+    makeSession({ id: `s_${String(i)}`, lastSeenAt: i, upstream: makeUpstream(quiet) }),
+  );
+  const special = [
+    makeSession({ id: "s_busy", lastSeenAt: 1, upstream: makeUpstream({ inFlight: 3 }) }),
+    makeSession({
+      id: "s_away",
+      lastSeenAt: 1,
+      upstream: makeUpstream({ state: "open", ...quiet }),
+    }),
+    makeSession({ id: "s_waits", lastSeenAt: 1, upstream: makeUpstream({ waiting: 1 }) }),
+    makeSession({
+      id: "s_idle",
+      lastSeenAt: 1,
+      upstream: makeUpstream({ state: "idle", ...quiet }),
+    }),
+  ];
+  const status = makeStatus({ serving, sessions: [...sessions, ...special] });
+  const shown = [...renderStatus(status, NO_PAINT).matchAll(/^ {2}session {2}(\S+)/gm)].map(
+    ([, id]) => id,
+  );
+  expect(shown).toHaveLength(20);
+  expect(shown.slice(0, 5)).toEqual(["s_waits", "s_away", "s_busy", "s_999", "s_998"]);
+  expect(shown).not.toContain("s_idle");
+  expect(renderStatus(status, NO_PAINT)).toContain(
+    "\n  … and 984 more sessions: holdfast sessions\n",
   );
 });
 

@@ -3,14 +3,14 @@ import { unreachable } from "../../base/assert.ts";
 import { ConfigError, RefusedError } from "../../base/errors.ts";
 import type { CallRow } from "../../core/call.ts";
 import { CALL_STATES } from "../../core/call.ts";
-import type { Paint } from "../../observe/status.ts";
-import { ageText } from "../../observe/status.ts";
+import type { Paint } from "../../observe/text.ts";
+import { ageText } from "../../observe/text.ts";
 import { didYouMean } from "../nearest.ts";
 import type { Folders } from "../options.ts";
 import type { Outside } from "./screen.ts";
 import { EXIT, paintFor } from "./screen.ts";
 import type { CallSource } from "./sources.ts";
-import { findCall, findSources } from "./sources.ts";
+import { findCall, findSources, upstreamNameOf } from "./sources.ts";
 
 export type CallsRequest =
   | { readonly verb: "list"; readonly states: readonly string[]; readonly limit: number }
@@ -114,7 +114,7 @@ async function list(
         ...row,
         request: "",
         reply: undefined,
-        upstreamName: source.name,
+        upstreamName: upstreamNameOf(row, source),
       })),
     ),
   );
@@ -139,11 +139,12 @@ async function steerOne(
     case "show": {
       const row = await source.control.show(id);
       if (row === undefined) throw new RefusedError(`there is no call ${id} any more`);
-      return say({ call: row }, details(row, source.name, await paintFor(outside)));
+      return say({ call: row }, details(row, upstreamNameOf(row, source), await paintFor(outside)));
     }
     case "retry": {
       const copy = await source.control.retry(id);
-      const when = source.isRunning ? "now" : "when its server is wrapped again, within 1 h";
+      const when =
+        source.status !== undefined ? "now" : "when its server is wrapped again, within 1 h";
       return say({ id: copy, redriveOf: id }, `Repeats ${id} as ${copy}; runs ${when}.\n`);
     }
     case "cancel": {

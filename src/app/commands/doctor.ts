@@ -2,7 +2,7 @@
 import { closeSync, fsyncSync, openSync, statfsSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import { ConfigError, errorText } from "../../base/errors.ts";
-import { sizeText } from "../../observe/status.ts";
+import { sizeText } from "../../observe/text.ts";
 import { loadConfig } from "../config.ts";
 import { ensureFolder } from "../folders.ts";
 import type { Folders, RunPlan } from "../options.ts";

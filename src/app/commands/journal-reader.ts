@@ -1,5 +1,6 @@
 /** What the commands need of journals whose proxy does not run. */
 import type { CallRow } from "../../core/call.ts";
+import type { SessionRow } from "../../core/session.ts";
 import type { CallFilter, Journal } from "../../ports.ts";
 
 /** One journal on disk. The names are those of `holdfast status --json`. */
@@ -26,6 +27,8 @@ export interface JournalReader {
   calls(path: string, filter: CallFilter): Promise<readonly CallRow[]>;
   /** With its payloads. */
   find(path: string, id: string): Promise<CallRow | undefined>;
+  /** In the order in which they began. */
+  sessions(path: string): Promise<readonly SessionRow[]>;
   /**
    * Takes the journal's lock and opens it for a change; the caller closes it. Rejects with
    * `RefusedError` while a process has it.

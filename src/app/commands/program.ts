@@ -1,69 +1,17 @@
 /** The commands that are not the wrap form, with commander. Loaded only when one of them is wanted. */
-import type { Option as TableOption } from "../option-kinds.ts";
-import { canRepeat } from "../option-kinds.ts";
-import { Command, CommanderError, Option } from "commander";
+import { Command, CommanderError } from "commander";
 import { ConfigError } from "../../base/errors.ts";
-import { absolutePath, envLayer, flagLayer, optionOf, resolveSettings } from "../resolve.ts";
-import type { FlagValues } from "../resolve.ts";
 import { resolveFolders } from "../folders.ts";
-import type { Folders } from "../options.ts";
-import type { OptionKey } from "../option-table.ts";
 import { OPTION_KEYS } from "../option-table.ts";
-import { loadConfig } from "../config.ts";
-import { readInteger } from "../values.ts";
+import type { FlagValues } from "../resolve.ts";
 import type { CallsRequest } from "./calls.ts";
 import type { TokenRequest } from "./tokens.ts";
+import { addEvents, addRestart, addSessions } from "./daemon.ts";
+import { FOLDER_OPTIONS, addOptions, flagsOf, placesOf, readLimit } from "./flags.ts";
+import type { Exit } from "./flags.ts";
+import { helpText } from "./help.ts";
 import type { Outside } from "./screen.ts";
 import { EXIT } from "./screen.ts";
-import { helpText, flagUsage } from "./help.ts";
-
-const FOLDER_OPTIONS: readonly OptionKey[] = ["stateDir", "config"];
-
-function addOptions(command: Command, keys: readonly OptionKey[]): Command {
-  for (const key of keys) {
-    const option: TableOption<unknown> = optionOf(key);
-    const made = new Option(flagUsage(option), option.text);
-    if (canRepeat(option)) {
-      made.argParser((value: string, earlier: string[] | undefined) => [...(earlier ?? []), value]);
-    }
-    command.addOption(made);
-  }
-  return command;
-}
-
-/** What commander read, as the table's raw values. */
-function flagsOf(command: Command, keys: readonly OptionKey[]): FlagValues {
-  const flags = new Map<OptionKey, string | readonly string[]>();
-  for (const key of keys) {
-    const name = optionOf(key).flag.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
-    if (command.getOptionValueSource(name) !== "cli") continue;
-    const value: unknown = command.getOptionValue(name);
-    flags.set(key, Array.isArray(value) ? (value as string[]) : String(value));
-  }
-  return flags;
-}
-
-/** The folders that a proxy started here would use, and the file that says so. */
-function placesOf(flags: FlagValues, outside: Outside): { folders: Folders; asked?: string } {
-  const { around } = outside;
-  const own = [flagLayer(flags, around.cwd), envLayer(around.env, around.cwd)];
-  const given = own.map((layer) => layer.get("config")?.raw).find((raw) => raw !== undefined);
-  const asked =
-    typeof given === "string" ? absolutePath(given, around.cwd, around.home) : undefined;
-  const hasFolder = own.some((layer) => layer.has("stateDir"));
-  // A file that is broken stops `run`; looking at what runs needs it only for its state folder.
-  const file = hasFolder ? undefined : loadConfig(asked, around);
-  const layers = file === undefined ? own : [...own, file.layer];
-  const { settings } = resolveSettings(layers, "stdio", around.home);
-  return {
-    folders: resolveFolders(settings, around),
-    ...(asked === undefined ? {} : { asked }),
-  };
-}
-
-interface Exit {
-  code: number;
-}
 
 function addStatus(program: Command, outside: Outside, exit: Exit): void {
   const command = program
@@ -88,8 +36,6 @@ interface CallsFlags {
   readonly note?: string;
 }
 
-const LIMIT_MAX = 100_000;
-
 function addCalls(program: Command, outside: Outside, exit: Exit): void {
   const calls = program.command("calls").description("Lists and steers calls.");
   const verb = (usage: string, text: string) =>
@@ -107,15 +53,9 @@ function addCalls(program: Command, outside: Outside, exit: Exit): void {
     .option("--limit <count>", "at most so many", "50");
   list.action(async (flags: CallsFlags) => {
     const { readStates } = await import("./calls.ts");
-    const limit = readInteger(1, LIMIT_MAX)(flags.limit);
-    if (limit === undefined) {
-      throw new ConfigError(
-        `--limit: ${JSON.stringify(flags.limit)} is not right; ` +
-          `expected a whole number from 1 to ${String(LIMIT_MAX)}`,
-      );
-    }
+    const limit = readLimit(flags.limit);
     const states = readStates(flags.state);
-    await steer(list, { verb: "list", states, limit: limit.value }, flags);
+    await steer(list, { verb: "list", states, limit }, flags);
   });
   const one = (name: "show" | "retry" | "cancel", text: string) => {
     const command = verb(`${name} <call>`, text);
@@ -243,6 +183,9 @@ export async function runProgram(
   addStatus(program, outside, exit);
   addCalls(program, outside, exit);
   addTokens(program, outside, exit);
+  addSessions(program, outside, exit);
+  addEvents(program, outside, exit);
+  addRestart(program, outside, exit);
   addDoctor(program, wrapped, version, outside, exit);
   if (wrapped !== undefined && own[0] !== "doctor") {
     throw new ConfigError(`nothing can follow -- in "holdfast ${own[0] ?? ""}"`);
@@ -257,11 +200,15 @@ export async function runProgram(
   return exit.code;
 }
 
-/** `holdfast calls` alone lists, and so does `holdfast token`; commander's own default verb would hide a misspelt one. */
+/** Commands that do something to one of many; alone they list them. */
+const LISTING: readonly (string | undefined)[] = ["calls", "sessions", "token"];
+
+/** Commander's own default verb would hide a misspelt one. */
 function withVerb(argv: readonly string[]): string[] {
   const [command, next] = argv;
   const isAlone =
     next === undefined || (next.startsWith("-") && next !== "--help" && next !== "-h");
-  const lists = command === "calls" || command === "token";
-  return lists && isAlone ? [command, "list", ...argv.slice(1)] : [...argv];
+  return command !== undefined && LISTING.includes(command) && isAlone
+    ? [command, "list", ...argv.slice(1)]
+    : [...argv];
 }

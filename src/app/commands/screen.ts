@@ -1,6 +1,6 @@
 /** Where a command writes, and how: streams, width, colours. Tests give their own. */
-import type { Paint } from "../../observe/status.ts";
-import { NO_PAINT } from "../../observe/status.ts";
+import type { Paint } from "../../observe/text.ts";
+import { NO_PAINT } from "../../observe/text.ts";
 import type { World } from "../../base/world.ts";
 import type { RunPlan } from "../options.ts";
 import type { Surroundings } from "../folders.ts";
@@ -14,7 +14,7 @@ export interface Outside {
   error(text: string): void;
   /** Is stdout a terminal? Decides colours and redrawing. */
   readonly isTerminal: boolean;
-  /** Resolves on Ctrl-C or SIGTERM. */
+  /** Resolves on Ctrl-C or SIGTERM, and when nobody reads the output any more. */
   interrupted(): Promise<void>;
   runProxy(plan: RunPlan): Promise<number>;
   journals(stateFolder: string): Promise<JournalReader>;

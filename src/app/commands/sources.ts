@@ -1,25 +1,27 @@
 /**
- * Where calls are: in proxies that run, reached over their control sockets, and in journals that no
- * process has. Both answer the same questions (`Control`); only the proxy can also run something.
+ * Where calls and sessions are: in proxies that run, reached over their control sockets, and in journals
+ * that no process has. Both answer the same questions (`Control`); only the proxy can also run something.
  */
 import { RefusedError } from "../../base/errors.ts";
 import type { World } from "../../base/world.ts";
 import type { CallRow } from "../../core/call.ts";
 import { repeatedCall } from "../../core/repeated-call.ts";
 import { isTerminal } from "../../core/call.ts";
+import type { ProxyStatus } from "../../core/status.ts";
 import type { CallFilter, Control, Journal } from "../../ports.ts";
-import { findProxies } from "../control-client.ts";
 import type { Folders } from "../options.ts";
 import type { JournalReader } from "./journal-reader.ts";
+import { runningProxies } from "./running.ts";
 import type { Outside } from "./screen.ts";
 
-export type CallControl = Omit<Control, "status">;
+/** What can be done without a process that has connections. */
+export type CallControl = Omit<Control, "status" | "restart" | "follow">;
 
 export interface CallSource {
   /** The upstream's name. */
   readonly name: string;
-  /** Is there a proxy that would run a call now? */
-  readonly isRunning: boolean;
+  /** Of the proxy that would run a call now; undefined for a journal that nobody has. */
+  readonly status: ProxyStatus | undefined;
   readonly control: CallControl;
   close(): void;
 }
@@ -73,25 +75,37 @@ export function journalControl(path: string, reader: JournalReader, world: World
         await journal.apply({ kind: "annotate", id, note, at: world.now() }, true);
         return find(journal, id);
       }),
+    sessions: async () => (await reader.sessions(path)).toReversed(),
+    endSession: (id) => change((journal) => endSession(journal, id, world.now())),
   };
+}
+
+/** Its calls that wait and of which nobody was told that they run late go with it. */
+async function endSession(journal: Journal, id: string, at: number): Promise<void> {
+  const session = await journal.findSession(id);
+  if (session === undefined) throw new RefusedError(`there is no session ${id}`);
+  if (session.endedAt !== undefined) throw new RefusedError(`session ${id} has ended already`);
+  for (const row of await journal.list({ sessionId: id, states: ["queued"] })) {
+    if (row.acknowledgedAt !== undefined) continue;
+    const cause = "its session was ended by a person";
+    const what = { kind: "cancel", id: row.id, from: "queued", mayHaveRun: false } as const;
+    await journal.apply({ ...what, cause, at }, true);
+  }
+  await journal.saveSession({ ...session, endedAt: at });
 }
 
 /** All sources of these folders; the caller closes them. Proxies that do not answer are told of. */
 export async function findSources(folders: Folders, outside: Outside): Promise<CallSource[]> {
   const sources: CallSource[] = [];
   const owned = new Set<string | undefined>();
-  for (const proxy of await findProxies(folders.run, outside.around.platform, outside.world)) {
-    if ("error" in proxy) {
-      outside.error(`holdfast: the proxy at ${proxy.path} gave no answer: ${proxy.error}\n`);
-      continue;
-    }
-    owned.add(proxy.status.journal.path);
+  for (const { client, status } of await runningProxies(folders, outside)) {
+    owned.add(status.journal.path);
     sources.push({
-      name: proxy.status.upstreamName,
-      isRunning: true,
-      control: proxy.client,
+      name: status.upstreamName,
+      status,
+      control: client,
       close: () => {
-        proxy.client.close();
+        client.close();
       },
     });
   }
@@ -99,7 +113,7 @@ export async function findSources(folders: Folders, outside: Outside): Promise<C
   for (const journal of await reader.list()) {
     if (owned.has(journal.path) || journal.ownerPid !== undefined) continue;
     const control = journalControl(journal.path, reader, outside.world);
-    sources.push({ name: journal.upstream, isRunning: false, control, close: () => undefined });
+    sources.push({ name: journal.upstream, status: undefined, control, close: () => undefined });
   }
   return sources;
 }
@@ -109,23 +123,42 @@ const SEARCH_LIMIT = 100_000;
 const ABBREVIATION_MIN = 4;
 
 /** The call whose id begins or ends with `part`, and where it is. Rejects unless it is exactly one. */
-export async function findCall(
+export async function findCall(part: string, sources: readonly CallSource[]): Promise<Found> {
+  const lists = sources.map(async (source) =>
+    (await source.control.list({ limit: SEARCH_LIMIT })).map(({ id }) => ({ source, id })),
+  );
+  return pickOne("call", part, (await Promise.all(lists)).flat());
+}
+
+/** A thing by its id, and where it is. */
+export interface Found {
+  readonly source: CallSource;
+  readonly id: string;
+}
+
+/** Throws `RefusedError` unless it is exactly one. */
+export function pickOne<T extends { readonly id: string }>(
+  what: "call" | "session",
   part: string,
-  sources: readonly CallSource[],
-): Promise<{ source: CallSource; id: string }> {
+  all: readonly T[],
+): T {
   if (part.length < ABBREVIATION_MIN) {
-    throw new RefusedError(`"${part}" is too short for a call's id; give at least 4 characters`);
+    throw new RefusedError(`"${part}" is too short for a ${what}'s id; give at least 4 characters`);
   }
-  const found: { source: CallSource; id: string }[] = [];
-  for (const source of sources) {
-    for (const row of await source.control.list({ limit: SEARCH_LIMIT })) {
-      if (row.id === part) return { source, id: row.id };
-      if (row.id.startsWith(part) || row.id.endsWith(part)) found.push({ source, id: row.id });
-    }
-  }
+  const exact = all.find(({ id }) => id === part);
+  if (exact !== undefined) return exact;
+  const found = all.filter(({ id }) => id.startsWith(part) || id.endsWith(part));
   const [first, ...others] = found;
-  if (first === undefined) throw new RefusedError(`there is no call ${part}`);
+  if (first === undefined) throw new RefusedError(`there is no ${what} ${part}`);
   if (others.length === 0) return first;
   const ids = found.slice(0, 5).map(({ id }) => id);
-  throw new RefusedError(`"${part}" fits ${String(found.length)} calls: ${ids.join(", ")} …`);
+  throw new RefusedError(`"${part}" fits ${String(found.length)} ${what}s: ${ids.join(", ")} …`);
+}
+
+/** SHA-256 in hex: how a wrapping proxy names its upstream in rows; a daemon uses the name itself. */
+const DIGEST = /^[0-9a-f]{64}$/;
+
+/** What a person calls the upstream of a row. */
+export function upstreamNameOf(row: { readonly upstream: string }, source: CallSource): string {
+  return DIGEST.test(row.upstream) ? source.name : row.upstream;
 }

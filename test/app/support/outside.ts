@@ -34,6 +34,7 @@ export function surroundings(folder: string, env: NodeJS.ProcessEnv = {}): Surro
 export const NO_JOURNALS: JournalReader = {
   list: () => Promise.resolve([]),
   calls: () => Promise.resolve([]),
+  sessions: () => Promise.resolve([]),
   find: () => Promise.resolve(undefined),
   open: () => Promise.reject(new Error("no journal here")),
 };
@@ -80,7 +81,7 @@ export function makeRow(overrides: Partial<CallRow> = {}): CallRow {
     id: "c_01k0000000000000aaaaaaaaaa",
     seq: 1,
     sessionId: "s_1",
-    upstream: "up",
+    upstream: "ab".repeat(32),
     credentials: "cred",
     method: "tools/call",
     tool: "create_issue",

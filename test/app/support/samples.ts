@@ -1,5 +1,10 @@
 /** Sample statuses. */
-import type { ProxyStatus, SessionStatus, UpstreamStatus } from "../../../src/core/status.ts";
+import type {
+  ProxyStatus,
+  SessionStatus,
+  UpstreamStatus,
+  UpstreamSummary,
+} from "../../../src/core/status.ts";
 
 const NOW = 1_800_000_000_000;
 
@@ -30,8 +35,25 @@ export function makeSession(overrides: Partial<SessionStatus> = {}): SessionStat
     client: "claude-code 2.1.0",
     protocolVersion: "2025-11-25",
     isAttached: true,
+    principal: "local",
+    transport: "stdio",
+    lastSeenAt: NOW - 4_000,
     createdAt: NOW - 193_000,
     upstream: makeUpstream(),
+    ...overrides,
+  };
+}
+
+export function makeUpstreamSummary(overrides: Partial<UpstreamSummary> = {}): UpstreamSummary {
+  return {
+    name: "github",
+    target: "npx -y @modelcontextprotocol/server-github",
+    transport: "stdio",
+    isolation: "session",
+    sessions: 1,
+    connections: { serving: 1 },
+    waiting: 0,
+    inFlight: 1,
     ...overrides,
   };
 }
@@ -45,7 +67,9 @@ export function makeStatus(overrides: Partial<ProxyStatus> = {}): ProxyStatus {
     upstreamName: "github",
     health: "healthy",
     reasons: [],
+    upstreams: [makeUpstreamSummary()],
     sessions: [makeSession()],
+    serving: undefined,
     heldForPerson: 0,
     journal: {
       kind: "sqlite",
