@@ -1,8 +1,8 @@
 /** `holdfast token`: makes, lists and revokes the bearer tokens of `holdfast serve`. */
 import { unreachable } from "../../base/assert.ts";
 import { ConfigError } from "../../base/errors.ts";
-import { ageText } from "../../observe/status.ts";
-import type { Paint } from "../../observe/status.ts";
+import { ageText } from "../../observe/text.ts";
+import type { Paint } from "../../observe/text.ts";
 import { createToken, listTokens, revokeToken } from "../../store/tokens/registry.ts";
 import type { TokenWish } from "../../store/tokens/registry.ts";
 import type { Token, TokenState } from "../../store/tokens/token.ts";
