@@ -1,19 +1,6 @@
-/** The options of listeners and of their clients' sessions, two groups of the one options table. */
+/** The options of `serve` alone, a group of the one options table. */
 import { readAllowedHost, readAllowedOrigin } from "./listen.ts";
-import {
-  DAY,
-  MANY,
-  MINUTE,
-  address,
-  boolean,
-  choice,
-  duration,
-  global,
-  integer,
-  list,
-  orNever,
-  server,
-} from "./option-kinds.ts";
+import { address, boolean, choice, global, list } from "./option-kinds.ts";
 
 /** Where `serve` listens, and whom it lets in. */
 export const listening = {
@@ -60,38 +47,5 @@ export const listening = {
       "false",
       "With auth none: serve may listen beyond loopback, and whoever reaches it may use every server.",
     ),
-  ),
-};
-
-/** Sessions of clients that come over the network. */
-export const sessions = {
-  isolation: choice(
-    server(
-      "isolation",
-      "session",
-      "session: each client session has its own connection to the server; shared: all sessions of " +
-        "one token share a connection, over which the server can ask nobody anything.",
-    ),
-    ["session", "shared"],
-  ),
-  sessionTimeoutMs: duration(
-    server("sessionTimeout", "24h", "How long a session stays that its client does not use."),
-    MINUTE,
-    30 * DAY,
-  ),
-  sessionIdleMs: orNever(
-    server(
-      "sessionIdle",
-      "15m",
-      "How long the connection to the server is kept for a session that nobody uses; it is made " +
-        'anew with the next call. "none" for as long as the session.',
-    ),
-    MINUTE,
-    30 * DAY,
-  ),
-  maxSessions: integer(
-    global("maxSessions", "5000", "Most sessions in memory of the whole process."),
-    1,
-    MANY,
   ),
 };

@@ -10,7 +10,6 @@ import {
   boolean,
   bytes,
   choice,
-  choiceOrNone,
   duration,
   global,
   headers,
@@ -25,7 +24,8 @@ import {
   MANY,
   MINUTE,
 } from "./option-kinds.ts";
-import { listening, sessions } from "./listening-options.ts";
+import { sessions } from "./session-options.ts";
+import { listening } from "./listening-options.ts";
 
 /** Waiting and repeating. */
 const waiting = {
@@ -230,15 +230,6 @@ const target = {
   cwd: text(
     start("cwd", "none", "Folder in which the server is started. Default: this one."),
     "path",
-  ),
-  transport: choiceOrNone(
-    start(
-      "transport",
-      "none",
-      "How a URL is spoken to: Streamable HTTP, the older HTTP+SSE, or WebSocket. Default: ws for " +
-        "ws: and wss:, else http.",
-    ),
-    ["http", "sse", "ws"],
   ),
   header: headers(
     start("header", "none", 'HTTP header for the server, "Name: value"; may be repeated.'),

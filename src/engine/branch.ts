@@ -183,8 +183,8 @@ export class Branch implements Door {
 
   #lineOf(session: SessionRow, mode: "awake" | "asleep"): Line {
     const line = this.lines.of(session);
-    this.rescuer.attach(line, session);
-    if (mode === "asleep" && line.members.size === 0) return line;
+    const isNeeded = this.rescuer.attach(line, session);
+    if (mode === "asleep" && !isNeeded) return line;
     // Not before the journal is open: left-over children are gone then, and the backoff is known.
     this.context.journal().then(() => {
       if (!this.#isEnding) line.supervisor.want(this.#savedLink);

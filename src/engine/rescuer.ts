@@ -88,11 +88,12 @@ export class Rescuer {
     });
   }
 
-  /** A client's line is there: calls that may run over it do. */
-  attach(line: Line, session: SessionRow): void {
+  /** A client's line is there: calls that may run over it do. False if there are none. */
+  attach(line: Line, session: SessionRow): boolean {
     const mine = this.#groups.filter((group) => mayRunOver(group, line, session));
     this.#groups = this.#groups.filter((group) => !mine.includes(group));
     for (const group of mine) this.#adopt(group, line);
+    return mine.length > 0;
   }
 
   #remember(row: CallRow): void {

@@ -2,8 +2,8 @@
  * Where the things go that an upstream says unasked: to the session in whose course it says them, to
  * all whom they concern, or back with a refusal.
  *
- * T1. What belongs to a call goes to that call's session alone, on the stream of its request.
- * T2. A request that can't be told to belong to one session is refused in words, never shown to
+ * RO1. What belongs to a call goes to that call's session alone, on the stream of its request.
+ * RO2. A request that can't be told to belong to one session is refused in words, never shown to
  *     several or to the wrong one.
  */
 import { wantsLog } from "../core/sharing.ts";

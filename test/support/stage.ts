@@ -170,11 +170,11 @@ export class ScriptedUpstream {
     this.#live?.events.onOutcome(this.#take(nonce), outcome);
   }
 
-  /** Sends a line as it stands. */
-  say(text: string): void {
+  /** Sends a line as it stands. `relatedId`: on the stream of this request. */
+  say(text: string, relatedId?: string): void {
     const message = parseMessage(text);
     if (message.kind === "batch" || message.kind === "malformed") throw new Error(text);
-    this.#live?.events.onMessage(message, undefined);
+    this.#live?.events.onMessage(message, relatedId);
   }
 
   answer(nonce: unknown, text = "done"): void {

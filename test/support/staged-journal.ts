@@ -38,7 +38,7 @@ export class StagedJournal implements Journal {
   }
 
   /** From now on nothing is committed until it is let go. `kind`: from the first such commit on. */
-  hold(kind?: CallChange["kind"] | "admit"): void {
+  hold(kind?: CallChange["kind"] | "admit" | "session"): void {
     this.#isHolding = true;
     this.#heldKind = kind;
   }
@@ -117,8 +117,10 @@ export class StagedJournal implements Journal {
   }
 
   saveSession(row: SessionRow): Promise<void> {
-    this.#sessions.set(row.id, row);
-    return this.#inner.saveSession(row);
+    return this.#post("session", () => {
+      this.#sessions.set(row.id, row);
+      return this.#inner.saveSession(row);
+    });
   }
 
   findSession(id: string): Promise<SessionRow | undefined> {

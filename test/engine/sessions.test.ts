@@ -1,0 +1,316 @@
+/** Sessions that outlive connections and processes. */
+import { describe, expect, it } from "vitest";
+import { failure } from "../../src/core/failure.ts";
+import type { ClientLink } from "../../src/ports.ts";
+import { Stage, type ScriptedClient, type StageOptions } from "../support/stage.ts";
+
+const away = failure("reset", "away");
+const HTTP = { transport: "http", canResume: true, key: "key-of-a-client" } as const;
+const WS = { transport: "ws", key: "key-of-a-socket" } as const;
+const SSE = { transport: "sse", canResume: true, key: "key-of-a-stream" } as const;
+
+async function begun(
+  link: Partial<ClientLink>,
+  options: StageOptions = {},
+): Promise<[Stage, ScriptedClient]> {
+  const stage = await new Stage(options).start();
+  return [stage, await begin(stage, link)];
+}
+
+async function begin(stage: Stage, link: Partial<ClientLink>): Promise<ScriptedClient> {
+  const client = stage.guest(link);
+  client.initialize();
+  await stage.world.advance(1);
+  client.notify("notifications/initialized");
+  await stage.world.advance(1);
+  return client;
+}
+
+/** The id by which the client may ask for the answer of this request. */
+const callOf = (client: ScriptedClient, id: number): string =>
+  client.accepted.get(String(id)) ?? `request ${String(id)} is no call`;
+
+describe("the key of a session", () => {
+  it("G3: is good for nothing before the session is on disk, and the client hears of it afterwards", async () => {
+    const stage = await new Stage().start();
+    stage.journal.hold("session");
+    const client = stage.guest(HTTP);
+    const id = client.initialize();
+    await stage.world.advance(1);
+    expect([client.begun, client.answerTo(id)]).toEqual([0, undefined]);
+    stage.journal.release();
+    await stage.world.advance(1);
+    expect(client.begun).toBe(1);
+    expect(client.answerTo(id)).toBeDefined();
+  });
+
+  it("BR1: opens it after the proxy was killed, to its own principal alone", async () => {
+    const [stage] = await begun({ ...HTTP, principal: "t_1" });
+    const after = await (await stage.next()).start();
+    expect(await after.returning({ ...HTTP, principal: "t_2" })).toBeUndefined();
+    expect(await after.returning({ ...HTTP, key: "another", principal: "t_1" })).toBeUndefined();
+    expect(await after.returning({ ...HTTP, transport: "ws", principal: "t_1" })).toBeUndefined();
+    const client = await after.returning({ ...HTTP, principal: "t_1" });
+    expect(client).toBeDefined();
+    const id = client?.call("read", "back");
+    await after.world.advance(10);
+    expect(client?.told(id ?? 0)?.text).toBe("read back");
+  });
+
+  it("is not on disk, nor in what status shows", async () => {
+    const [stage] = await begun(HTTP);
+    const { sessions } = await stage.journal.image();
+    const status = await stage.proxy.control.status();
+    expect(JSON.stringify([...sessions, status])).not.toContain(HTTP.key);
+  });
+
+  it("opens nothing once its client has ended the session, or its time is over", async () => {
+    const [stage, client] = await begun(HTTP);
+    client.leave();
+    await stage.world.advance(1);
+    expect(await stage.returning(HTTP)).toBeUndefined();
+    const late = await begin(stage, { ...HTTP, key: "late" });
+    late.isAway = true;
+    await stage.world.advance(86_400_001);
+    expect(await stage.returning({ ...HTTP, key: "late" })).toBeUndefined();
+  });
+});
+
+describe("a session that comes back", () => {
+  it("gets the answers of its calls once, whatever became of them while nobody was there", async () => {
+    const [stage, client] = await begun(HTTP);
+    stage.upstream.keeps.add("write").add("read");
+    const sent = client.call("write", "sent");
+    const read = client.call("read", "read");
+    await stage.world.advance(10);
+    stage.upstream.kill(away);
+    const waiting = client.call("write", "waiting");
+    await stage.world.advance(10);
+    const ids = [sent, read, waiting].map((id) => callOf(client, id));
+
+    const after = await stage.next();
+    after.upstream.down = undefined;
+    after.upstream.keeps.clear();
+    await after.start();
+    const back = await after.returning(HTTP);
+    expect(await back?.handler.resume(ids, back.stream())).toEqual([]);
+    await after.world.advance(5_000);
+    expect(back?.told(sent)?.meta?.["executed"]).toBe("unknown");
+    expect(back?.told(read)?.text).toBe("read read");
+    expect(back?.told(waiting)?.text).toBe("write waiting");
+    expect(after.upstream.ledger.filter(({ nonce }) => nonce === "sent")).toHaveLength(1);
+    expect(after.fatal).toEqual([]);
+  });
+
+  it("is told which calls nothing is known of, and is not given another session's", async () => {
+    const [stage, client] = await begun(HTTP);
+    const own = client.call("write", "own");
+    await stage.world.advance(10);
+    const other = await begin(stage, { ...HTTP, key: "other" });
+    const ids = ["c_nothing", callOf(client, own)];
+    expect(await other.handler.resume(ids, other.stream())).toEqual(ids);
+    expect(other.got.some((message) => JSON.stringify(message).includes("own"))).toBe(false);
+  });
+
+  it("gives an answer again that may not have arrived, as long as it is kept", async () => {
+    const [stage, client] = await begun(HTTP);
+    const id = client.call("write", "a");
+    await stage.world.advance(10);
+    expect(client.told(id)?.text).toBe("write a");
+    const again = stage.guest({});
+    expect(await client.handler.resume([callOf(client, id)], again.stream())).toEqual([]);
+    expect(again.told(id)?.text).toBe("write a");
+    expect(stage.upstream.ledger).toHaveLength(1);
+  });
+
+  it("dials with its own handshake when something is asked of it, and restores what it had set", async () => {
+    const [stage, client] = await begun(HTTP);
+    client.request("logging/setLevel", { level: "warning" });
+    client.request("resources/subscribe", { uri: "file:///a" });
+    await stage.world.advance(10);
+    const after = await stage.next();
+    after.upstream.seen.length = 0;
+    const dials = after.upstream.dials;
+    await after.start();
+    const back = await after.returning(HTTP);
+    await after.world.advance(5_000);
+    expect(after.upstream.dials).toBe(dials);
+    back?.call("read", "x");
+    await after.world.advance(100);
+    expect(after.upstream.seen[0]).toContain('"clientInfo":{"name":"stage"');
+    const methods = after.upstream.methods;
+    expect(methods).toContain("logging/setLevel");
+    expect(methods).toContain("resources/subscribe");
+    expect(after.upstream.seen.join()).toContain('"level":"warning"');
+  });
+
+  it("is answered from the catalogue at once, the upstream being away", async () => {
+    const [stage] = await begun(HTTP);
+    const after = await stage.next();
+    after.upstream.down = away;
+    await after.start();
+    const back = await after.returning(HTTP);
+    const id = back?.request("tools/list") ?? 0;
+    await after.world.advance(1);
+    expect(JSON.stringify(back?.answerTo(id))).toContain('"write"');
+  });
+});
+
+describe("a session that nobody uses", () => {
+  it("BR2: goes to sleep with its connection, and is there again with the next request", async () => {
+    const [stage, client] = await begun(HTTP);
+    client.isAway = true;
+    await stage.world.advance(16 * 60_000);
+    expect(client.endings).toEqual(["idle"]);
+    expect(stage.upstream.isConnected).toBe(false);
+    expect((await stage.proxy.control.status()).sessions).toEqual([]);
+    const back = await stage.returning(HTTP);
+    const id = back?.call("read", "again") ?? 0;
+    await stage.world.advance(100);
+    expect(back?.told(id)?.text).toBe("read again");
+  });
+
+  it("stays awake while a stream of its client is open, a call runs, or its server keeps state", async () => {
+    const [stage] = await begun(HTTP);
+    const busy = await begin(stage, { ...HTTP, key: "busy" });
+    stage.upstream.keeps.add("write");
+    busy.call("write", "long");
+    await stage.world.advance(10);
+    busy.isAway = true;
+    await stage.world.advance(60 * 60_000);
+    expect((await stage.proxy.control.status()).sessions).toHaveLength(2);
+    const [stateful, client] = await begun(HTTP, { settings: { isStateful: true } });
+    client.isAway = true;
+    await stateful.world.advance(60 * 60_000);
+    expect((await stateful.proxy.control.status()).sessions).toHaveLength(1);
+  });
+});
+
+describe("a client whose connection is its only stream", () => {
+  it("B1: is given what it missed when its connection is back, once", async () => {
+    const [stage, client] = await begun(WS);
+    stage.upstream.keeps.add("write").add("read");
+    const write = client.call("write", "w");
+    const read = client.call("read", "r");
+    await stage.world.advance(10);
+    client.isAway = true;
+    client.handler.detached("the socket was reset");
+    stage.upstream.answer("w", "written");
+    stage.upstream.answer("r", "was read");
+    await stage.world.advance(10);
+    expect([client.told(write), client.told(read)]).toEqual([undefined, undefined]);
+    client.isAway = false;
+    client.handler.attached();
+    await stage.world.advance(10);
+    expect(client.told(write)?.text).toBe("written");
+    expect(client.told(read)?.text).toBe("was read");
+  });
+
+  it("is given what its calls came to after the proxy was killed, too", async () => {
+    const [stage, client] = await begun(WS);
+    stage.upstream.kill(away);
+    const id = client.call("write", "w");
+    await stage.world.advance(10);
+    const after = await stage.next();
+    after.upstream.down = undefined;
+    await after.start();
+    const back = await after.returning(WS);
+    back?.handler.attached();
+    await after.world.advance(5_000);
+    expect(back?.told(id)?.text).toBe("write w");
+    expect(after.upstream.ledger).toHaveLength(1);
+  });
+
+  it("hears nothing of calls that it took back, nor of those from before it initialised anew", async () => {
+    const [stage, client] = await begun(WS);
+    stage.upstream.kill(away);
+    const taken = client.call("write", "taken back");
+    const old = client.call("write", "old");
+    await stage.world.advance(10);
+    client.cancel(taken);
+    await stage.world.advance(10);
+    client.isAway = true;
+    client.initialize("another incarnation");
+    await stage.world.advance(10);
+    client.handler.detached("gone");
+    client.isAway = false;
+    client.handler.attached();
+    await stage.world.advance(10);
+    expect([client.answerTo(taken), client.answerTo(old)]).toEqual([undefined, undefined]);
+  });
+});
+
+describe("a client that comes back without a key and without initialize", () => {
+  it("is given its session if there is just one that it can be", async () => {
+    const [stage, client] = await begun({ ...SSE, peer: "agent/1" });
+    client.isAway = true;
+    client.handler.detached("the stream broke");
+    const again = stage.guest({ ...SSE, key: "new", peer: "agent/1" });
+    const handler = await stage.branch.adopt(again.link);
+    expect(handler).toBeDefined();
+    if (handler !== undefined) again.arrive(handler);
+    const id = again.call("read", "on");
+    await stage.world.advance(10);
+    expect(again.told(id)?.text).toBe("read on");
+  });
+
+  it("is given it after a restart of the proxy, too", async () => {
+    const [stage] = await begun({ ...SSE, peer: "agent/1" });
+    const after = await (await stage.next()).start();
+    const again = after.guest({ ...SSE, key: "new", peer: "agent/1" });
+    expect(await after.branch.adopt(again.link)).toBeDefined();
+  });
+
+  it("is given none that is in use, another's, or one of several", async () => {
+    const [stage, client] = await begun({ ...SSE, peer: "agent/1" });
+    const link = (more: Partial<ClientLink>) =>
+      stage.guest({ ...SSE, key: "new", peer: "agent/1", ...more }).link;
+    expect(await stage.branch.adopt(link({}))).toBeUndefined();
+    client.handler.detached("gone");
+    expect(await stage.branch.adopt(link({ peer: "agent/2" }))).toBeUndefined();
+    expect(await stage.branch.adopt(link({ principal: "t_9" }))).toBeUndefined();
+    const second = await begin(stage, { ...SSE, key: "second", peer: "agent/1" });
+    second.handler.detached("gone");
+    expect(await stage.branch.adopt(link({}))).toBeUndefined();
+    await stage.world.advance(61_000);
+    const third = await begin(stage, { ...SSE, key: "third", peer: "agent/1" });
+    third.handler.detached("gone");
+    expect(await stage.branch.adopt(link({}))).toBeDefined();
+  });
+});
+
+describe("the end of a process with sessions that outlive it", () => {
+  it("leaves what waits on disk, and the next process answers it", async () => {
+    const [stage, client] = await begun(HTTP);
+    stage.upstream.kill(away);
+    const id = client.call("write", "w");
+    await stage.world.advance(10);
+    const callId = callOf(client, id);
+    const ended = stage.proxy.drain("SIGTERM");
+    await stage.world.advance(20_000);
+    await ended;
+    expect(client.answerTo(id)).toBeUndefined();
+    const after = await stage.next();
+    after.upstream.down = undefined;
+    await after.start();
+    const back = await after.returning(HTTP);
+    await back?.handler.resume([callId], back.stream());
+    await after.world.advance(5_000);
+    expect(back?.told(id)?.text).toBe("write w");
+  });
+});
+
+describe("more sessions than are allowed", () => {
+  it("are refused in words that name the bound", async () => {
+    const limits = {
+      ...(await import("../support/stage.ts")).SETTINGS.limits,
+      sessionsPerProcess: 1,
+    };
+    const [stage] = await begun(HTTP, { settings: { limits } });
+    const second = stage.guest({ ...HTTP, key: "second" });
+    const id = second.initialize();
+    await stage.world.advance(1);
+    expect(JSON.stringify(second.answerTo(id))).toContain("--max-sessions");
+    expect(second.begun).toBe(0);
+  });
+});
