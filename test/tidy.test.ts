@@ -63,6 +63,8 @@ describe("imports point down the house, never up or sideways", () => {
     ["src/wire/a.ts", 'import { z } from "zod";', "wire may not import zod"],
     ["src/engine/a.ts", 'import net from "node:net";', "engine may not import node:net"],
     ["src/engine/a.ts", 'import b from "better-sqlite3";', "engine may not import better-sqlite3"],
+    ["src/engine/a.ts", 'import b from "p-queue-x";', "engine may not import p-queue-x"],
+    ["src/core/a.ts", 'import Queue from "p-queue";', "core may not import p-queue"],
     ["src/helpers/a.ts", "", "helpers is no part of the house"],
   ])("a check of %s: %s", (path, text, problem) => {
     expect(importProblems(source(path, text)).join()).toContain(problem);
@@ -75,6 +77,7 @@ describe("imports point down the house, never up or sideways", () => {
       import { call } from "../core/call.ts";
       import { own } from "./own.ts";
       import { EventEmitter } from "node:events";
+      import Queue from "p-queue";
       const text = 'import { b } from "../store/b.ts"';`;
     expect(importProblems(source("src/engine/a.ts", text))).toEqual([]);
     expect(importProblems(source("src/app/a.ts", 'import "../engine/b.ts";'))).toEqual([]);

@@ -13,6 +13,7 @@ import { Bounds } from "../engine/bounds.ts";
 import type { Branch } from "../engine/branch.ts";
 import type { EngineContext } from "../engine/context.ts";
 import { Feed } from "../engine/feed.ts";
+import { Gate } from "../engine/gate.ts";
 import { Proxy } from "../engine/proxy.ts";
 import { Tally } from "../engine/tally.ts";
 import { serveControl, type ControlServer } from "../observe/control.ts";
@@ -194,6 +195,9 @@ class Run {
   #context(): EngineContext {
     const plan = this.#plan;
     const settings = engineSettings(plan);
+    const fatal = (error: unknown) => {
+      this.#fatal(error);
+    };
     return {
       world: this.#world,
       log: this.#log,
@@ -220,11 +224,10 @@ class Run {
           },
         }),
       bounds: new Bounds(settings.limits),
+      gate: new Gate({ world: this.#world, settings, fatal }),
       tally: new Tally(),
       feed: new Feed(),
-      fatal: (error) => {
-        this.#fatal(error);
-      },
+      fatal,
     };
   }
 

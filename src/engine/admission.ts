@@ -147,7 +147,7 @@ export class Admission {
     this.#context.tally.accepted++;
     this.#registry.add(call, this.#line);
     const { dispatcher } = this.#line;
-    const channel = dispatcher.openChannel();
+    const channel = dispatcher.openChannel(row.sessionId);
     if (channel === undefined) dispatcher.enqueue(call);
     else if (this.#isPassThrough(row.safety, method, caller))
       dispatcher.sendUnjournalled(call, channel);

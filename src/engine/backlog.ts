@@ -1,22 +1,48 @@
 /**
- * Calls that wait, in lanes, and the window through which a backlog leaves after a recovery.
+ * Calls that wait, in lanes: a session has a main lane, and a late one for what is deferred or was left by
+ * a dead process.
  *
  * Q4. A lane is first in, first out by order of acceptance; a call that comes back takes its old place.
- * Q5. At most one writing call of a lane is under way.
- * Q6. The window concerns backlogs only; while nothing waits, nothing is limited.
+ * Q5. At most one writing call of a lane is under way, and at most `READS_MAX` reads begin beside each
+ *     other while other sessions wait.
+ * Q6. Lanes concern backlogs only; while nothing waits, nothing is limited.
  */
 import type { LiveCall } from "./live-call.ts";
+import type { Claim } from "./turns.ts";
+
+/** Reads of one lane that are under way at once; a session alone may use the whole window. */
+export const READS_MAX = 4;
 
 export class Lane {
+  readonly sessionId: string;
+  readonly isLate: boolean;
+  /** Slots that it has asked for, first come first. What goes is the head at the time of the grant. */
+  readonly claims: Claim[] = [];
   /** In order; calls that ended elsewhere stay until they come to the head. */
   #calls: LiveCall[] = [];
   #at = 0;
   #size = 0;
-  /** The write that is under way, if any. */
-  writing: LiveCall | undefined;
+  /** Calls that left it and have not come back. */
+  readonly #underWay = new Set<LiveCall>();
+
+  constructor(sessionId: string, isLate: boolean) {
+    this.sessionId = sessionId;
+    this.isLate = isLate;
+  }
 
   get size(): number {
     return this.#size;
+  }
+
+  /** Nothing waits, is under way or asks for a slot. */
+  get isIdle(): boolean {
+    return this.#size === 0 && this.#underWay.size === 0 && this.claims.length === 0;
+  }
+
+  /** A call of this lane is being committed: nothing new may be on the wire before it. */
+  get isLeaving(): boolean {
+    for (const call of this.#underWay) if (call.phase === "committing") return true;
+    return false;
   }
 
   add(call: LiveCall): void {
@@ -45,14 +71,43 @@ export class Lane {
     }
   }
 
-  /** Takes the head, which `head()` just showed. */
+  /** Takes the head, which waits. */
   take(): void {
+    this.head();
     this.#at++;
     this.#size--;
     if (this.#at > 1_000 && this.#at * 2 > this.#calls.length) {
       this.#calls = this.#calls.slice(this.#at);
       this.#at = 0;
     }
+  }
+
+  /** The calls, from the head on, that may go beside those that are under way. */
+  ready(readsMax: number): readonly LiveCall[] {
+    let reads = readsMax;
+    let writes = 1;
+    for (const { row } of this.#underWay) {
+      if (row.safety === "read") reads--;
+      else writes--;
+    }
+    const ready: LiveCall[] = [];
+    for (let i = this.#at; i < this.#calls.length; i++) {
+      const call = this.#calls[i] as LiveCall;
+      if (call.phase !== "queued") continue;
+      // Invariant Q5: writes one at a time, so that their order is the order of effects.
+      if ((call.row.safety === "read" ? reads-- : writes--) <= 0) break;
+      ready.push(call);
+    }
+    return ready;
+  }
+
+  /** The call that was taken is being sent. */
+  went(call: LiveCall): void {
+    this.#underWay.add(call);
+  }
+
+  cameBack(call: LiveCall): void {
+    this.#underWay.delete(call);
   }
 
   /** A call in this lane ended or moves elsewhere; it is no longer counted. */
@@ -78,49 +133,13 @@ export class Lane {
   }
 }
 
-/** Slow start: 1, 2, 4 … up to the maximum; halved when the server asks to slow down. */
-export class Window {
-  readonly #max: number;
-  #size = 1;
-  #open = 0;
-
-  constructor(max: number) {
-    this.#max = max;
-  }
-
-  get hasRoom(): boolean {
-    return this.#open < this.#size;
-  }
-
-  get open(): number {
-    return this.#open;
-  }
-
-  enter(): void {
-    this.#open++;
-  }
-
-  /** A backlog call came back; `isGood`: with a reply. Each good one makes room for one more. */
-  leave(isGood: boolean): void {
-    this.#open--;
-    if (isGood) this.#size = Math.min(this.#max, this.#size + 1);
-  }
-
-  /** Long calls must not hold up those behind them for their own length: room grows with time, too. */
-  widen(): void {
-    this.#size = Math.min(this.#max, this.#size * 2);
-  }
-
-  get canWiden(): boolean {
-    return this.#size < this.#max;
-  }
-
-  halve(): void {
-    this.#size = Math.max(1, Math.floor(this.#size / 2));
-  }
-
-  /** A recovery begins. */
-  reset(): void {
-    this.#size = 1;
-  }
+/** Both lanes of one session. */
+export interface Lanes {
+  readonly main: Lane;
+  readonly late: Lane;
 }
+
+export const newLanes = (sessionId: string): Lanes => ({
+  main: new Lane(sessionId, false),
+  late: new Lane(sessionId, true),
+});

@@ -1,7 +1,7 @@
 /**
- * Bounds on what is accepted (promise P7). Over a bound new work is refused with the bound and its
- * option in the message; accepted work is never dropped. Live calls and their bytes count until the
- * call has ended.
+ * Bounds on what is accepted (promise P7), per session, per upstream and per process. Over a bound new
+ * work is refused with the bound and its option in the message; accepted work is never dropped. Live
+ * calls and their bytes count until the call has ended.
  */
 import type { Limits } from "../core/settings.ts";
 
@@ -10,19 +10,51 @@ interface Held {
   bytes: number;
 }
 
+/** What all upstreams of this process hold together. */
+export class ProcessBounds {
+  readonly #limits: Pick<Limits, "callsPerProcess" | "bytesPerProcess">;
+  readonly #held: Held = { calls: 0, bytes: 0 };
+
+  constructor(limits: Pick<Limits, "callsPerProcess" | "bytesPerProcess">) {
+    this.#limits = limits;
+  }
+
+  count(calls: 1 | -1, bytes: number): void {
+    this.#held.calls += calls;
+    this.#held.bytes += calls * bytes;
+  }
+
+  /** Why one more call of so many bytes is refused, or undefined. */
+  refusal(bytes: number): string | undefined {
+    const { callsPerProcess, bytesPerProcess } = this.#limits;
+    const { calls, bytes: have } = this.#held;
+    const subject = "this proxy has";
+    if (calls >= callsPerProcess) {
+      return over(subject, calls, callsPerProcess, "calls", "--max-calls-per-process");
+    }
+    if (have + bytes > bytesPerProcess) {
+      return over(subject, have, bytesPerProcess, "bytes", "--max-bytes-per-process");
+    }
+    return undefined;
+  }
+}
+
+/** What one upstream and its sessions hold. */
 export class Bounds {
   readonly #limits: Limits;
+  readonly #process: ProcessBounds;
   readonly #sessions = new Map<string, Held>();
-  readonly #all: Held = { calls: 0, bytes: 0 };
+  #calls = 0;
 
-  constructor(limits: Limits) {
+  /** `process`: shared by all upstreams of this process; without it this is the only one. */
+  constructor(limits: Limits, process = new ProcessBounds(limits)) {
     this.#limits = limits;
+    this.#process = process;
   }
 
   /** Why a call of so many bytes is refused, or undefined after it has been counted in. */
   admit(sessionId: string, bytes: number): string | undefined {
-    const session = this.#sessions.get(sessionId) ?? { calls: 0, bytes: 0 };
-    const refusal = this.#refusal(session, bytes);
+    const refusal = this.#refusal(this.#sessions.get(sessionId), bytes);
     if (refusal !== undefined) return refusal;
     this.count(sessionId, bytes);
     return undefined;
@@ -34,8 +66,8 @@ export class Bounds {
     session.calls++;
     session.bytes += bytes;
     this.#sessions.set(sessionId, session);
-    this.#all.calls++;
-    this.#all.bytes += bytes;
+    this.#calls++;
+    this.#process.count(1, bytes);
   }
 
   release(sessionId: string, bytes: number): void {
@@ -44,51 +76,27 @@ export class Bounds {
     session.calls--;
     session.bytes -= bytes;
     if (session.calls <= 0) this.#sessions.delete(sessionId);
-    this.#all.calls--;
-    this.#all.bytes -= bytes;
+    this.#calls--;
+    this.#process.count(-1, bytes);
   }
 
-  #refusal(session: Held, bytes: number): string | undefined {
-    const limits = this.#limits;
-    if (bytes > limits.requestMaxBytes) {
-      return over("the request has", bytes, limits.requestMaxBytes, "bytes", "--max-request-bytes");
+  #refusal(session: Held | undefined, bytes: number): string | undefined {
+    const { requestMaxBytes, callsPerSession, bytesPerSession, callsPerUpstream } = this.#limits;
+    const { calls, bytes: have } = session ?? { calls: 0, bytes: 0 };
+    if (bytes > requestMaxBytes) {
+      return over("the request has", bytes, requestMaxBytes, "bytes", "--max-request-bytes");
     }
-    if (session.calls >= limits.callsPerSession) {
-      return over(
-        "this session has",
-        session.calls,
-        limits.callsPerSession,
-        "calls",
-        "--max-calls-per-session",
-      );
+    if (calls >= callsPerSession) {
+      return over("this session has", calls, callsPerSession, "calls", "--max-calls-per-session");
     }
-    if (session.bytes + bytes > limits.bytesPerSession) {
-      return over(
-        "this session has",
-        session.bytes,
-        limits.bytesPerSession,
-        "bytes",
-        "--max-bytes-per-session",
-      );
+    if (have + bytes > bytesPerSession) {
+      return over("this session has", have, bytesPerSession, "bytes", "--max-bytes-per-session");
     }
-    const calls = Math.min(limits.callsPerUpstream, limits.callsPerProcess);
-    if (this.#all.calls >= calls) {
-      const option =
-        limits.callsPerUpstream <= limits.callsPerProcess
-          ? "--max-calls-per-upstream"
-          : "--max-calls-per-process";
-      return over("this proxy has", this.#all.calls, calls, "calls", option);
+    if (this.#calls >= callsPerUpstream) {
+      const option = "--max-calls-per-upstream";
+      return over("this server has", this.#calls, callsPerUpstream, "calls", option);
     }
-    if (this.#all.bytes + bytes > limits.bytesPerProcess) {
-      return over(
-        "this proxy has",
-        this.#all.bytes,
-        limits.bytesPerProcess,
-        "bytes",
-        "--max-bytes-per-process",
-      );
-    }
-    return undefined;
+    return this.#process.refusal(bytes);
   }
 }
 

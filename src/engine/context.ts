@@ -5,6 +5,7 @@ import type { CatalogueStore, Connector, Journal, Log } from "../ports.ts";
 import type { Dialect } from "../wire/dialect/dialect.ts";
 import type { Bounds } from "./bounds.ts";
 import type { Feed } from "./feed.ts";
+import type { Gate } from "./gate.ts";
 import type { Tally } from "./tally.ts";
 
 /** Who the upstream is, as digests: calls and catalogues of other ones are never mixed with it. */
@@ -25,7 +26,9 @@ export interface EngineContext {
   /** Settles once the journal is open and recovered; calls wait for it, handshakes do not. */
   readonly journal: () => Promise<Journal>;
   readonly newConnector: () => Connector;
+  /** Per upstream, over all lines to it. */
   readonly bounds: Bounds;
+  readonly gate: Gate;
   readonly tally: Tally;
   readonly feed: Feed;
   /** A bug or a lost journal: the process must end and recover. */

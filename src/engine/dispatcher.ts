@@ -17,6 +17,7 @@ import { beginFirstAttempt, change, type LiveCall } from "./live-call.ts";
 import type { Queue } from "./queue.ts";
 import type { Scribe } from "./scribe.ts";
 import type { Supervisor } from "./supervisor.ts";
+import { UnderWay } from "./under-way.ts";
 
 export interface DispatcherHooks {
   readonly supervisor: () => Supervisor;
@@ -33,51 +34,43 @@ const RESUME_MIN_MS = 30_000;
 export class Dispatcher {
   readonly #context: EngineContext;
   readonly #hooks: DispatcherHooks;
-  readonly #inFlight = new Map<string, LiveCall>();
+  readonly #underWay: UnderWay;
   readonly #departures = new Departures();
-  #writing = 0;
 
   constructor(context: EngineContext, hooks: DispatcherHooks) {
     this.#context = context;
     this.#hooks = hooks;
+    this.#underWay = new UnderWay(context.gate);
   }
 
   get inFlight(): number {
-    return this.#inFlight.size;
+    return this.#underWay.inFlight;
   }
 
   /** In flight, or with an intent or outcome that is being written. */
   get underWay(): number {
-    return this.#inFlight.size + this.#writing;
+    return this.#underWay.size;
   }
 
   /** The call in flight, if there is exactly one. */
   get onlyCall(): LiveCall | undefined {
-    if (this.#inFlight.size !== 1) return undefined;
-    for (const call of this.#inFlight.values()) return call;
-    return undefined;
+    return this.#underWay.only();
   }
 
   callOf(upstreamId: string): LiveCall | undefined {
-    return this.#inFlight.get(upstreamId);
+    return this.#underWay.find(upstreamId);
   }
 
   // ── Ways out ──────────────────────────────────────────────────────────────────────────────────
 
-  /** The channel over which a new call may go at once, or undefined where it has to wait. */
-  openChannel(): Channel | undefined {
-    if (this.#hooks.queue().isBlocking) return undefined;
+  /** The channel over which a new call of that session may go at once; undefined where it has to wait. */
+  openChannel(sessionId: string): Channel | undefined {
+    if (this.#hooks.queue().isBlockingFor(sessionId)) return undefined;
     const supervisor = this.#hooks.supervisor();
     const channel = supervisor.serving;
     if (channel === undefined || supervisor.gatedUntil > this.#context.world.now())
       return undefined;
-    return this.hasRoom ? channel : undefined;
-  }
-
-  /** Whether one more call may be under way (option --concurrency). */
-  get hasRoom(): boolean {
-    const { concurrency } = this.#context.settings;
-    return concurrency === undefined || this.underWay < concurrency;
+    return this.#context.gate.hasRoom ? channel : undefined;
   }
 
   /** Sends a call of which nothing is on disk: a read for a client that can't resume. */
@@ -108,7 +101,7 @@ export class Dispatcher {
     this.#write(async () => {
       if (!(await this.#hooks.scribe().admit(call))) return;
       this.#hooks.queue().page(call);
-      this.#hooks.queue().pump();
+      this.#hooks.queue().pump(call.row.sessionId);
     });
     // After the admission was posted: a hold that is over already ends a call that has its row.
     this.#hooks.keeper().watch(call);
@@ -119,7 +112,7 @@ export class Dispatcher {
     call.isJournalled = true;
     this.#hooks.queue().add(call, "late");
     this.#hooks.keeper().watch(call);
-    this.#hooks.queue().pump();
+    this.#hooks.queue().pump(call.row.sessionId);
   }
 
   /** A call of the backlog goes (T2). */
@@ -179,7 +172,7 @@ export class Dispatcher {
     const { request } = call;
     call.phase = "sent";
     call.sendings++;
-    this.#inFlight.set(upstreamId, call);
+    this.#underWay.sent(upstreamId, call);
     const about = { kind: "request", id: upstreamId, safety: call.row.safety } as const;
     if (request !== undefined && channel.send(withUpstreamId(request, upstreamId), about)) return;
     const gone = failure("reset", "the connection was gone before a byte left");
@@ -187,18 +180,7 @@ export class Dispatcher {
   }
 
   #write(work: () => Promise<void>): void {
-    this.#writing++;
-    work()
-      .catch(this.#context.fatal)
-      .finally(() => {
-        this.#writing--;
-        this.#useRoom();
-      });
-  }
-
-  /** With a limit on calls in flight, one that came back makes room for one that waits. */
-  #useRoom(): void {
-    if (this.#context.settings.concurrency !== undefined) this.#hooks.queue().pump();
+    this.#underWay.write(work).catch(this.#context.fatal);
   }
 
   #conclude(call: LiveCall, outcome: Outcome, reply: ReplyMessage | undefined): void {
@@ -210,9 +192,8 @@ export class Dispatcher {
   /** The upstream's reply; false if no call is in flight under its id (late, duplicate, unknown). */
   onReply(message: ReplyMessage): boolean {
     const { id } = message;
-    const call = typeof id === "string" ? this.#inFlight.get(id) : undefined;
+    const call = typeof id === "string" ? this.#underWay.take(id) : undefined;
     if (call === undefined) return false;
-    this.#inFlight.delete(id as string);
     this.#context.tally.replied(this.#context.world.now() - (call.row.sentAt ?? 0));
     if (call.isJournalled) {
       this.#conclude(call, { kind: "replied", errorCode: message.error?.code }, message);
@@ -220,15 +201,14 @@ export class Dispatcher {
       // Nothing of it is on disk, and a reply settles it whatever it says (J1).
       call.stopGiveUp?.();
       this.#hooks.scribe().end(call, message);
-      this.#useRoom();
+      this.#context.gate.useRoom();
     }
     return true;
   }
 
   onOutcome(upstreamId: string, outcome: Exclude<Outcome, { kind: "replied" }>): void {
-    const call = this.#inFlight.get(upstreamId);
+    const call = this.#underWay.take(upstreamId);
     if (call === undefined) return;
-    this.#inFlight.delete(upstreamId);
     if (outcome.kind === "refused") call.sendings--;
     const cause = outcome.failure;
     if (outcome.kind === "lost" && FAILURES[cause.kind].countsForBreaker) {
@@ -244,12 +224,13 @@ export class Dispatcher {
 
   /** The connection is gone: everything in flight is lost, except what may still be fetched. */
   onDown(cause: Failure, resumable: ReadonlySet<string>): void {
-    for (const [id, call] of [...this.#inFlight]) {
+    this.#hooks.queue().down();
+    for (const [id, call] of this.#underWay.calls()) {
       if (resumable.has(id)) {
         this.#giveResumeTime(id, call, cause);
         continue;
       }
-      this.#inFlight.delete(id);
+      this.#underWay.take(id);
       if (cause.kind === "process_exit") call.crashes++;
       this.#conclude(call, { kind: "lost", failure: cause }, undefined);
     }
@@ -259,7 +240,7 @@ export class Dispatcher {
     const { world } = this.#context;
     const delay = Math.max(RESUME_MIN_MS, call.row.deadlineAt - world.now());
     world.timer(delay, () => {
-      if (this.#inFlight.get(id) !== call || this.#hooks.supervisor().serving !== undefined) return;
+      if (this.callOf(id) !== call || this.#hooks.supervisor().serving !== undefined) return;
       this.onOutcome(id, { kind: "lost", failure: cause });
     });
   }
@@ -280,12 +261,12 @@ export class Dispatcher {
       }
     }
     const { upstreamId } = call.row;
-    if (upstreamId === undefined || this.#inFlight.get(upstreamId) !== call) return;
+    if (upstreamId === undefined || this.callOf(upstreamId) !== call) return;
     const channel = this.#hooks.supervisor().serving;
     const text = this.#context.dialect.cancel(JSON.stringify(upstreamId), cause);
     channel?.send(text, { kind: "notification" });
     call.stopGiveUp = this.#context.world.timer(GIVE_UP_MS, () => {
-      if (!this.#inFlight.delete(upstreamId)) return;
+      if (this.#underWay.take(upstreamId) === undefined) return;
       channel?.connection?.forget(upstreamId);
       this.#conclude(call, { kind: "lost", failure: failure("timeout", cause) }, undefined);
     });
@@ -296,14 +277,17 @@ export class Dispatcher {
    * `isLeft`: calls that may be sent again stay on disk as they are, for the next process.
    */
   async abandon(cause: string, isLeft: (call: LiveCall) => boolean = () => false): Promise<void> {
-    const calls = [...this.#inFlight.values()].filter((call) => !isLeft(call));
-    this.#inFlight.clear();
+    const calls = this.#underWay.calls().filter(([, call]) => !isLeft(call));
+    for (const [id] of calls) this.#underWay.take(id);
     const scribe = this.#hooks.scribe();
     await Promise.all(
-      calls.map(async (call) => {
+      calls.map(async ([, call]) => {
+        // The window is the upstream's: other lines go on, also where somebody else ended the call.
+        this.#hooks.queue().leave(call, false);
         const words = `no answer came before the end: ${cause}`;
         if (await scribe.bury(call, "outcome_unknown", words)) scribe.end(call, undefined);
       }),
     );
+    this.#context.gate.useRoom();
   }
 }

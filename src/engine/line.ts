@@ -75,7 +75,6 @@ export class Line {
       supervisor,
       cataloguer,
       keeper,
-      hasRoom: () => this.dispatcher.hasRoom,
       go: (call, channel) => {
         this.dispatcher.dispatch(call, channel);
       },

@@ -1,11 +1,15 @@
-/** The pace of a backlog: a configured rate, waits that a server asked for, and the widening window. */
+/**
+ * The pace at which the backlog of an upstream leaves: a configured rate, waits that a server asked for,
+ * and the widening window. One pace for all lines to it.
+ */
 import type { World } from "../base/world.ts";
 
 const WIDEN_AFTER_MS = 250;
 
 export class Pace {
   readonly #world: World;
-  readonly #ratePerSecond: number | undefined;
+  /** Between two calls, ms. */
+  readonly #gapMs: number;
   readonly #wake: () => void;
   #nextAt = 0;
   #stopWake: (() => void) | undefined;
@@ -15,23 +19,24 @@ export class Pace {
   /** `ratePerSecond`: undefined for no fixed rate. */
   constructor(world: World, ratePerSecond: number | undefined, wake: () => void) {
     this.#world = world;
-    this.#ratePerSecond = ratePerSecond;
+    this.#gapMs = ratePerSecond === undefined ? 0 : 1_000 / ratePerSecond;
     this.#wake = wake;
   }
 
   /** True if one more call may go now; otherwise a wake-up is planned. */
-  mayGo(): boolean {
-    if (this.#ratePerSecond === undefined) return true;
+  isDue(): boolean {
+    if (this.#gapMs === 0) return true;
     const now = this.#world.now();
-    const gapMs = 1_000 / this.#ratePerSecond;
     // A clock that was set back must not stretch the gap.
-    this.#nextAt = Math.min(this.#nextAt, now + gapMs);
-    if (now < this.#nextAt) {
-      this.wakeAt(this.#nextAt);
-      return false;
-    }
-    this.#nextAt = Math.max(now, this.#nextAt) + gapMs;
-    return true;
+    this.#nextAt = Math.min(this.#nextAt, now + this.#gapMs);
+    if (now >= this.#nextAt) return true;
+    this.wakeAt(this.#nextAt);
+    return false;
+  }
+
+  /** A call went. */
+  went(): void {
+    this.#nextAt = Math.max(this.#world.now(), this.#nextAt) + this.#gapMs;
   }
 
   wakeAt(at: number): void {
@@ -44,14 +49,13 @@ export class Pace {
     });
   }
 
-  /** After a moment without room, lets `widen` make some. */
+  /** After a moment, lets `widen` make room. */
   widenLater(widen: () => void): void {
     if (this.#isWidening) return;
     this.#isWidening = true;
     this.#world.timer(WIDEN_AFTER_MS, () => {
       this.#isWidening = false;
       widen();
-      this.#wake();
     });
   }
 }

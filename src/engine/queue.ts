@@ -1,28 +1,27 @@
 /**
- * The queue of one upstream connection: which waiting call goes next, and when.
+ * The queue of one upstream connection: which waiting call of each session goes next, and when. Its lanes
+ * claim slots at the upstream's gate, which many connections may share.
  *
- * Q1. The main lane goes before the late one (deferred calls, calls left by a dead process); new calls
- *     never wait behind the late lane.
+ * Q1. New calls of a session wait behind its main lane alone: neither behind a late lane (deferred calls,
+ *     calls left by a dead process) nor behind the backlog of another session.
  * Q2. A call that left is in the window until it comes back, exactly once.
  * Q3. Payloads beyond `RESIDENT_MAX_BYTES` wait on disk.
  */
-import { UNSAFE_PATIENCE_MS } from "../core/offline.ts";
 import type { CallChange } from "../core/call.ts";
+import { type Lane, type Lanes, newLanes, READS_MAX } from "./backlog.ts";
+import type { Cataloguer } from "./cataloguer.ts";
 import type { Channel } from "./channel.ts";
 import type { EngineContext } from "./context.ts";
-import { Lane, Window } from "./backlog.ts";
-import type { LiveCall } from "./live-call.ts";
-import type { Cataloguer } from "./cataloguer.ts";
 import type { Keeper } from "./keeper.ts";
+import { lastLook } from "./last-look.ts";
+import type { LiveCall } from "./live-call.ts";
 import type { Supervisor } from "./supervisor.ts";
-import { Pace } from "./pace.ts";
+import type { Claim, Slot } from "./turns.ts";
 
 export interface QueueHooks {
   readonly supervisor: () => Supervisor;
   readonly cataloguer: () => Cataloguer;
   readonly keeper: () => Keeper;
-  /** Whether one more call may be under way. */
-  hasRoom(): boolean;
   /** Sends the call; it has left its lane and entered the window. */
   go(call: LiveCall, channel: Channel): void;
   /** Ends the call, which must not be sent any more; it has left its lane. */
@@ -31,15 +30,15 @@ export interface QueueHooks {
 
 export const RESIDENT_MAX_BYTES = 16 * 1024 * 1024;
 
+const byOrder = (a: LiveCall, b: LiveCall) => a.order - b.order;
+
 export class Queue {
   readonly #context: EngineContext;
   readonly #hooks: QueueHooks;
-  readonly #main = new Lane();
-  readonly #late = new Lane();
-  readonly #window: Window;
-  readonly #pace: Pace;
+  readonly #sessions = new Map<string, Lanes>();
+  /** Where each waiting call is. */
   readonly #laneOf = new Map<LiveCall, Lane>();
-  readonly #inWindow = new Map<LiveCall, Lane>();
+  readonly #inWindow = new Map<LiveCall, { readonly lane: Lane; readonly slot: Slot }>();
   readonly #resident = new Set<LiveCall>();
   #residentBytes = 0;
   #isPaused = false;
@@ -47,41 +46,38 @@ export class Queue {
   constructor(context: EngineContext, hooks: QueueHooks) {
     this.#context = context;
     this.#hooks = hooks;
-    this.#window = new Window(context.settings.backlogWindow);
-    this.#pace = new Pace(context.world, context.settings.replayRate, () => {
-      this.pump();
-    });
   }
 
   get size(): number {
-    return this.#main.size + this.#late.size;
+    return this.#laneOf.size;
   }
 
-  /** New calls have to wait: behind others, or because nothing is sent at all. */
-  get isBlocking(): boolean {
-    return this.#isPaused || this.#main.size > 0 || this.#isLeaving;
-  }
-
-  /** A call of the main lane is being committed: nothing new may be on the wire before it. */
-  get #isLeaving(): boolean {
-    for (const [call, lane] of this.#inWindow) {
-      if (lane === this.#main && call.phase === "committing") return true;
-    }
-    return false;
+  /** New calls of that session have to wait: behind others, or because nothing is sent at all. */
+  isBlockingFor(sessionId: string): boolean {
+    if (this.#isPaused) return true;
+    const main = this.#sessions.get(sessionId)?.main;
+    return main !== undefined && (main.size > 0 || main.isLeaving);
   }
 
   get oldestAt(): number | undefined {
-    const heads = [this.#main.head(), this.#late.head()].filter((call) => call !== undefined);
-    return heads.length === 0 ? undefined : Math.min(...heads.map((call) => call.row.acceptedAt));
+    const heads = this.#lanes().map((lane) => lane.head()?.row.acceptedAt ?? Infinity);
+    const oldestAt = Math.min(...heads);
+    return oldestAt === Infinity ? undefined : oldestAt;
   }
 
-  /** 1 for the call that is next. */
+  /** 1 for the call that is next in its lane. */
   position(call: LiveCall): number {
-    return (this.#laneOf.get(call) ?? this.#main).position(call);
+    const lane = this.#laneOf.get(call) ?? this.#sessions.get(call.row.sessionId)?.main;
+    return lane?.position(call) ?? 1;
   }
 
+  /** What waits, in order: main lanes first. */
   calls(): readonly LiveCall[] {
-    return [...this.#main.waiting(), ...this.#late.waiting()];
+    const all = [...this.#sessions.values()];
+    return [
+      ...all.flatMap(({ main }) => main.waiting()).sort(byOrder),
+      ...all.flatMap(({ late }) => late.waiting()).sort(byOrder),
+    ];
   }
 
   /**
@@ -95,26 +91,25 @@ export class Queue {
     );
     for (const call of lasting) {
       this.#hooks.keeper().release(call);
-      this.remove(call);
+      this.#takeOut(call);
     }
     return lasting;
   }
 
-  /** No new bytes leave; what waits stays. */
-  pause(): void {
-    this.#isPaused = true;
-  }
+  // ── In and out ────────────────────────────────────────────────────────────────────────────────
 
   resume(): void {
     this.#isPaused = false;
     this.pump();
   }
 
-  add(call: LiveCall, lane: "main" | "late"): void {
-    const target = lane === "main" ? this.#main : this.#late;
+  add(call: LiveCall, kind: "main" | "late"): void {
+    const { sessionId } = call.row;
+    const lanes = this.#sessions.get(sessionId) ?? newLanes(sessionId);
+    this.#sessions.set(sessionId, lanes);
     call.phase = "queued";
-    this.#laneOf.set(call, target);
-    target.add(call);
+    this.#laneOf.set(call, lanes[kind]);
+    lanes[kind].add(call);
     this.#hooks.supervisor().use();
     this.#hooks.supervisor().replan();
   }
@@ -122,70 +117,140 @@ export class Queue {
   /** A waiting call was promised to run late. */
   moveToLate(call: LiveCall): void {
     const lane = this.#laneOf.get(call);
-    if (lane === undefined || lane === this.#late) return;
+    const lanes = this.#sessions.get(call.row.sessionId);
+    if (lane === undefined || lanes === undefined || lane === lanes.late) return;
     lane.drop(call);
-    this.#laneOf.set(call, this.#late);
-    this.#late.add(call);
-    this.pump();
+    this.#laneOf.set(call, lanes.late);
+    lanes.late.add(call);
+    this.pump(call.row.sessionId);
   }
 
   /** The call ended, wherever it was. */
   remove(call: LiveCall): void {
-    this.#laneOf.get(call)?.drop(call);
-    this.#laneOf.delete(call);
-    this.leave(call, false);
+    const hasWaited = this.#laneOf.has(call);
+    this.#takeOut(call);
+    // It may have been what the next one waited behind.
+    if (hasWaited) this.pump(call.row.sessionId);
+    else this.leave(call, false);
+  }
+
+  #takeOut(call: LiveCall): void {
+    const lane = this.#laneOf.get(call);
     if (this.#resident.delete(call)) this.#residentBytes -= call.bytes;
+    if (lane === undefined) return;
+    this.#laneOf.delete(call);
+    lane.drop(call);
+    this.#trim(lane);
+    this.#forgetIdle(call.row.sessionId);
   }
 
   /** A call of the backlog came back; `isGood`: with a reply. Does nothing for other calls. */
   leave(call: LiveCall, isGood: boolean): void {
-    const lane = this.#inWindow.get(call);
-    if (lane === undefined) return;
+    const left = this.#inWindow.get(call);
+    if (left === undefined) return;
     this.#inWindow.delete(call);
-    if (lane.writing === call) lane.writing = undefined;
-    this.#window.leave(isGood);
+    left.lane.cameBack(call);
+    // Its lane claims first, so that it takes its turn for the slot that becomes free now.
+    this.pump(call.row.sessionId);
+    left.slot.leave(isGood);
+    this.#forgetIdle(call.row.sessionId);
+  }
+
+  // ── When ──────────────────────────────────────────────────────────────────────────────────────
+
+  /** No new bytes leave; what waits stays. */
+  pause(): void {
+    this.#isPaused = true;
+    this.down();
+  }
+
+  /** A connection begins to serve. */
+  restart(): void {
+    if (this.#isPaused) return;
+    this.#context.gate.serving(this);
     this.pump();
   }
 
-  /** A connection begins to serve: a recovery, so the window starts small. */
-  restart(): void {
-    this.#window.reset();
-    this.pump();
+  /** Nothing can go over this connection any more. */
+  down(): void {
+    this.#context.gate.gone(this);
+    for (const lane of this.#lanes()) {
+      for (const claim of lane.claims.splice(0)) this.#context.gate.withdraw(claim);
+    }
   }
 
   /** The server asked to wait. */
   slowDown(untilAt: number): void {
-    this.#window.halve();
-    this.#pace.wakeAt(untilAt);
+    this.#context.gate.slowDown(untilAt);
   }
 
-  /** Lets go what may go now. Never waits for anything. */
-  pump(): void {
-    const supervisor = this.#hooks.supervisor();
-    const channel = supervisor.serving;
-    if (channel === undefined || this.#isPaused) return;
-    if (this.size > 0 && supervisor.gatedUntil > this.#context.world.now()) {
-      this.#pace.wakeAt(supervisor.gatedUntil);
-      return;
+  /** Claims slots for what may go now, of one session or of all. Never waits for anything. */
+  pump(sessionId?: string): void {
+    if (this.size === 0 || this.#openChannel() === undefined) return;
+    const lanes = sessionId === undefined ? undefined : this.#sessions.get(sessionId);
+    const wanted = sessionId === undefined ? [...this.#sessions.values()] : [lanes];
+    for (const each of wanted) {
+      if (each === undefined) continue;
+      this.#fit(each.main);
+      this.#fit(each.late);
     }
-    if (this.#pumpLane(this.#main, channel)) this.#pumpLane(this.#late, channel);
   }
 
-  /** False where the other lane must wait, too. */
-  #pumpLane(lane: Lane, channel: Channel): boolean {
-    for (let call = lane.head(); call !== undefined; call = lane.head()) {
-      if (!this.#window.hasRoom) {
-        if (this.#window.canWiden) {
-          this.#pace.widenLater(() => {
-            this.#window.widen();
-          });
-        }
-        return false;
-      }
-      // Invariant Q5: writes of a lane one at a time, so that their order is the order of effects.
-      if (call.row.safety !== "read" && lane.writing !== undefined) return true;
-      const how = this.#stopped(call);
-      if (how === undefined && (!this.#hooks.hasRoom() || !this.#pace.mayGo())) return false;
+  #lanes(): readonly Lane[] {
+    return [...this.#sessions.values()].flatMap(({ main, late }) => [main, late]);
+  }
+
+  #forgetIdle(sessionId: string): void {
+    const lanes = this.#sessions.get(sessionId);
+    if (lanes?.main.isIdle === true && lanes.late.isIdle) this.#sessions.delete(sessionId);
+  }
+
+  /** The channel over which what waits may go now. Where the server asked to wait, looks again then. */
+  #openChannel(): Channel | undefined {
+    const { serving, gatedUntil } = this.#hooks.supervisor();
+    if (serving === undefined || this.#isPaused) return undefined;
+    if (gatedUntil <= this.#context.world.now()) return serving;
+    this.#context.gate.wakeAt(gatedUntil);
+    return undefined;
+  }
+
+  #ready(lane: Lane): readonly LiveCall[] {
+    const { gate, settings } = this.#context;
+    const isCrowded = gate.isWantedBeside(lane.sessionId, lane.isLate);
+    return lane.ready(isCrowded ? READS_MAX : settings.backlogWindow);
+  }
+
+  /** Withdraws claims for which there is no call. What may go, says the answer. */
+  #trim(lane: Lane): readonly LiveCall[] {
+    const ready = this.#ready(lane);
+    for (const claim of lane.claims.splice(ready.length)) this.#context.gate.withdraw(claim);
+    return ready;
+  }
+
+  /** One claim for each call of the lane that may go. */
+  #fit(lane: Lane): void {
+    // Granted claims leave the list while this runs, each with the call that it was for.
+    for (const call of this.#trim(lane).slice(lane.claims.length)) {
+      const claim: Claim = {
+        sessionId: lane.sessionId,
+        isDeferred: lane.isLate,
+        bytes: call.bytes,
+        granted: (slot) => {
+          lane.claims.splice(lane.claims.indexOf(claim), 1);
+          return this.#takeSlot(lane, slot);
+        },
+      };
+      lane.claims.push(claim);
+      this.#context.gate.claim(claim);
+    }
+  }
+
+  /** The head of the lane goes. False where none may. */
+  #takeSlot(lane: Lane, slot: Slot): boolean {
+    const channel = this.#openChannel();
+    if (channel === undefined) return false;
+    for (let [call] = this.#ready(lane); call !== undefined; [call] = this.#ready(lane)) {
+      const how = lastLook(this.#context, this.#hooks.cataloguer(), call);
       this.#hooks.keeper().release(call);
       this.#laneOf.delete(call);
       lane.take();
@@ -194,48 +259,12 @@ export class Queue {
         this.#hooks.stop(call, how);
         continue;
       }
-      this.#inWindow.set(call, lane);
-      this.#window.enter();
-      if (call.row.safety !== "read") lane.writing = call;
+      lane.went(call);
+      this.#inWindow.set(call, { lane, slot });
       this.#hooks.go(call, channel);
+      return true;
     }
-    return true;
-  }
-
-  /** How a call that must not be sent any more ends; undefined if it may go. */
-  #stopped(call: LiveCall): CallChange | undefined {
-    const at = this.#context.world.now();
-    const { id } = call.row;
-    const cause = this.#changedTool(call);
-    if (cause !== undefined) return { kind: "bury", id, reason: "tool_changed", cause, at };
-    // A deferral that is being written comes first, and sets another deadline.
-    if (call.row.deadlineAt <= at && !call.isWaitEnding) {
-      return { kind: "expire", id, cause: "the time it was accepted for was over", at };
-    }
-    const [waiter] = call.waiters;
-    const patience = waiter?.patienceMs;
-    if (patience === undefined || waiter === undefined || call.row.safety !== "unsafe")
-      return undefined;
-    // Promised to run late: whoever waits for it now was not the one that it was promised to.
-    if (call.row.acknowledgedAt !== undefined) return undefined;
-    if (waiter.since + patience - at >= UNSAFE_PATIENCE_MS) return undefined;
-    const words = "too little of its caller's patience was left for a call that can't be repeated";
-    return { kind: "expire", id, cause: words, at };
-  }
-
-  /** Why the tool is no longer the one that the call was accepted for. */
-  #changedTool(call: LiveCall): string | undefined {
-    const { tool, schema } = call.row;
-    const cataloguer = this.#hooks.cataloguer();
-    if (tool === undefined || schema === undefined || !cataloguer.knowsTools) return undefined;
-    const facts = cataloguer.tool(tool);
-    if (!facts.isKnown) return `the tool '${tool}' is gone since the server came back`;
-    if (this.#context.world.digest("", facts.schema) !== schema) {
-      return `the input schema of '${tool}' has changed since the call was accepted`;
-    }
-    const own = this.#context.settings.tools[tool]?.safety;
-    if ((own ?? facts.safety) === call.row.safety) return undefined;
-    return `the annotations of '${tool}' have changed since the call was accepted`;
+    return false;
   }
 
   /** The call is on disk and waits: its payload stays in memory only within the bound. */

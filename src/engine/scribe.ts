@@ -148,7 +148,6 @@ export class Scribe {
     const steps: CallChange[] =
       verdict.kind === "retry" ? [{ kind: "doubt", id, attempt, cause, at }] : [];
     steps.push({ kind: "requeue", id, attempt, cause, at });
-    queue.leave(call, false);
     let isMine: Promise<boolean>;
     if (call.isJournalled) {
       const done = steps.map((what) => change(call, what));
@@ -160,8 +159,10 @@ export class Scribe {
     // In its lane at once, so that later calls stay behind it; the journal has the same order.
     const isMain = call.row.acknowledgedAt === undefined && call.waiters.size > 0;
     queue.add(call, isMain ? "main" : "late");
+    // Only now: the room that it leaves must not go to a call behind it.
+    queue.leave(call, false);
     this.#hooks.keeper().watch(call);
-    if (await isMine) queue.pump();
+    if (await isMine) queue.pump(call.row.sessionId);
   }
 
   /** Somebody else's change came first: it has ended on disk, and whoever ended it may not know us. */

@@ -380,6 +380,26 @@ describe("a write", () => {
     }).toThrow("no kept call");
   });
 
+  it("of a backlog that must be sent again goes before those behind it", async () => {
+    const stage = await new Stage().start();
+    const puts = () => stage.upstream.ledger.filter((e) => e.tool === "put").map((e) => e.nonce);
+    const client = await stage.connected();
+    stage.upstream.keeps.add("put");
+    stage.upstream.kill(failure("reset", "away"));
+    // Answers that widen the window: there is room for the one behind it, too.
+    for (const nonce of ["r1", "r2"]) client.call("read", nonce);
+    for (const nonce of ["a", "b"]) client.call("put", nonce);
+    await stage.world.advance(10);
+    stage.upstream.down = undefined;
+    await stage.world.advance(5_000);
+    stage.upstream.fate("a", { kind: "lost", failure: failure("reset", "stream broken") });
+    await stage.world.advance(10);
+    expect(puts()).toEqual(["a", "a"]);
+    stage.upstream.answer("a");
+    await stage.world.advance(10);
+    expect(puts()).toEqual(["a", "a", "b"]);
+  });
+
   it("that the journal can't take is refused with executed no, and nothing of it is sent", async () => {
     const stage = await new Stage().start();
     const client = await stage.connected();

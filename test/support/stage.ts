@@ -9,6 +9,7 @@ import { EMPTY_CATALOGUE, type Catalogue } from "../../src/core/catalogue.ts";
 import { Bounds } from "../../src/engine/bounds.ts";
 import type { Branch } from "../../src/engine/branch.ts";
 import type { EngineContext } from "../../src/engine/context.ts";
+import { Gate } from "../../src/engine/gate.ts";
 import { Feed } from "../../src/engine/feed.ts";
 import { type OpenedJournal, Proxy } from "../../src/engine/proxy.ts";
 import type { Outcome } from "../../src/core/verdict.ts";
@@ -399,6 +400,8 @@ export interface StageOptions {
   readonly world?: VirtualWorld;
   readonly upstream?: ScriptedUpstream;
   readonly credentials?: string;
+  /** Of another stage: both are lines to the same upstream. */
+  readonly gate?: Gate;
 }
 
 /** A proxy on the stage. `start()` recovers its journal; clients come with `connect()`. */
@@ -408,6 +411,7 @@ export class Stage {
   readonly journal: StagedJournal;
   readonly proxy: Proxy;
   readonly bounds: Bounds;
+  readonly gate: Gate;
   readonly #own: MortalWorld;
   readonly #options: StageOptions;
   readonly fatal: unknown[] = [];
@@ -427,6 +431,10 @@ export class Stage {
     this.catalogue = options.catalogue ?? EMPTY_CATALOGUE;
     const settings: Settings = { ...SETTINGS, ...options.settings };
     this.bounds = new Bounds(settings.limits);
+    const fatal = (error: unknown) => {
+      this.fatal.push(error);
+    };
+    this.gate = options.gate ?? new Gate({ world: this.#own, settings, fatal });
     const context: EngineContext = {
       world: this.#own,
       log: (level, message, fields) => {
@@ -444,11 +452,10 @@ export class Stage {
       journal: () => this.#ready.promise,
       newConnector: () => this.upstream.connector(),
       bounds: this.bounds,
+      gate: this.gate,
       tally: new Tally(),
       feed: this.feed,
-      fatal: (error) => {
-        this.fatal.push(error);
-      },
+      fatal,
     };
     this.proxy = new Proxy(context, {
       version: "0",

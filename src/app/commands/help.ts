@@ -40,10 +40,10 @@ Usage
   holdfast run NAME [options]             wrap an entry of holdfast.json
   holdfast status [--json] [--watch]      what runs, what waits, what is wrong
   holdfast calls list|show|retry|cancel|settle
+  holdfast token create|list|revoke       who may connect to holdfast serve
   holdfast sessions list|end              clients, also those that may come back
   holdfast events --follow [--json]       what happens, line by line, until Ctrl-C
   holdfast restart NAME                   connect anew to a server; its calls wait meanwhile
-  holdfast token create|list|revoke       who may connect to holdfast serve
   holdfast doctor [-- command… | URL | NAME]
 
 Examples
