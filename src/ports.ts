@@ -198,31 +198,22 @@ export interface ClientLink extends ClientStream {
   readonly canResume: boolean;
   /** The handshake has begun a session, which is on disk. Before the answer to the handshake. */
   begun?(): void;
-  /** Something of the client's is open here (a stream, a request), so it is not away. */
+  /** Something of the client's is open here: it is not away. */
   isOpen?(): boolean;
-  /**
-   * The engine lets go of the session: everything open is closed and the link forgotten. A client that
-   * returns with its key asks at the door again (it may be given the session back, or not).
-   */
+  /** The engine lets go of the session: what is open is closed; a client that returns asks at the door. */
   ended?(cause: string): void;
 }
 
 export interface ClientHandler {
   /** `stream`: where answers, and what belongs to the request, go; by default the link. */
   receive(inbound: Inbound, stream?: ClientStream): void;
-  /**
-   * Takes up what calls of this session still owe over another stream, which gets their answers.
-   * Resolves to the ids of which nothing (more) is known.
-   */
+  /** Answers of these calls of the session go to this stream. Resolves to the ids that are not known. */
   resume(callIds: readonly string[], stream: ClientStream): Promise<readonly string[]>;
   /** The connection is gone, the session stays. What can't be sent meanwhile is kept, within bounds. */
   detached(cause: string): void;
   /** The connection is back on the same link: what was missed goes out. */
   attached(): void;
-  /**
-   * The client asks nothing more and does not come back (EOF, DELETE, a polite close). What is in
-   * flight may still be answered; it may still read.
-   */
+  /** The client does not come back (EOF, DELETE, a polite close); it may still read answers. */
   left(cause: string): void;
 }
 

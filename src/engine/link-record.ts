@@ -1,5 +1,5 @@
-/** Breaker and backoff on disk, so that a restart of the proxy does not reset a crash loop. */
-import type { Link } from "../core/connection.ts";
+/** A connection's state, told: to the log, and to disk, so that a restart does not reset a crash loop. */
+import { isAway, type Link } from "../core/connection.ts";
 import { saveLink, type SavedLink } from "../core/saved-link.ts";
 import type { Journal } from "../ports.ts";
 import { isObject } from "../wire/message.ts";
@@ -36,4 +36,16 @@ function parseJson(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+/** One line per change of state. */
+export function logState({ log, settings }: EngineContext, before: Link, link: Link): void {
+  const cause = link.failure === before.failure ? undefined : link.failure?.message;
+  const level = isAway(link.state) ? (link.failures > 3 ? "error" : "warn") : "info";
+  log(level, `upstream is ${link.state}`, {
+    upstream: settings.upstreamName,
+    was: before.state,
+    cause,
+    failures: link.failures,
+  });
 }

@@ -1,7 +1,7 @@
 /**
  * The sessions on one line, and what they want of the upstream together.
  *
- * M1. On a shared line the upstream has the most verbose log level that anybody asked for and each
+ * MB1. On a shared line the upstream has the most verbose log level that anybody asked for and each
  *     subscription as long as somebody wants it: references are counted by looking at all sessions.
  */
 import type { SessionRow } from "../core/session.ts";

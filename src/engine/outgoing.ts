@@ -1,9 +1,9 @@
 /**
  * What goes to one client: over the stream that asked, over its link, or kept for its return.
  *
- * B1. An answer that no stream took, and that the journal does not keep, is kept here for a client
+ * OU1. An answer that no stream took, and that the journal does not keep, is kept here for a client
  *     that can come back over its link, within bounds.
- * B2. Notifications are dropped, not piled up, for a client that does not read; answers never are.
+ * OU2. Notifications are dropped, not piled up, for a client that does not read; answers never are.
  */
 import type { ClientLink, ClientStream } from "../ports.ts";
 import { Congestion } from "./congestion.ts";

@@ -92,16 +92,12 @@ export class Queue {
     for (const call of lasting) {
       this.#hooks.keeper().release(call);
       this.#takeOut(call);
+      this.#forgetIdle(call.row.sessionId);
     }
     return lasting;
   }
 
   // ── In and out ────────────────────────────────────────────────────────────────────────────────
-
-  resume(): void {
-    this.#isPaused = false;
-    this.pump();
-  }
 
   add(call: LiveCall, kind: "main" | "late"): void {
     const { sessionId } = call.row;
@@ -129,9 +125,10 @@ export class Queue {
   remove(call: LiveCall): void {
     const hasWaited = this.#laneOf.has(call);
     this.#takeOut(call);
+    this.leave(call, false);
     // It may have been what the next one waited behind.
     if (hasWaited) this.pump(call.row.sessionId);
-    else this.leave(call, false);
+    this.#forgetIdle(call.row.sessionId);
   }
 
   #takeOut(call: LiveCall): void {
@@ -141,7 +138,6 @@ export class Queue {
     this.#laneOf.delete(call);
     lane.drop(call);
     this.#trim(lane);
-    this.#forgetIdle(call.row.sessionId);
   }
 
   /** A call of the backlog came back; `isGood`: with a reply. Does nothing for other calls. */
@@ -153,7 +149,6 @@ export class Queue {
     // Its lane claims first, so that it takes its turn for the slot that becomes free now.
     this.pump(call.row.sessionId);
     left.slot.leave(isGood);
-    this.#forgetIdle(call.row.sessionId);
   }
 
   // ── When ──────────────────────────────────────────────────────────────────────────────────────
@@ -162,6 +157,12 @@ export class Queue {
   pause(): void {
     this.#isPaused = true;
     this.down();
+  }
+
+  /** The end of a pause; what waits goes over the connection there is, or over the next. */
+  resume(): void {
+    this.#isPaused = false;
+    if (this.#hooks.supervisor().serving !== undefined) this.restart();
   }
 
   /** A connection begins to serve. */
@@ -187,12 +188,12 @@ export class Queue {
   /** Claims slots for what may go now, of one session or of all. Never waits for anything. */
   pump(sessionId?: string): void {
     if (this.size === 0 || this.#openChannel() === undefined) return;
-    const lanes = sessionId === undefined ? undefined : this.#sessions.get(sessionId);
-    const wanted = sessionId === undefined ? [...this.#sessions.values()] : [lanes];
-    for (const each of wanted) {
-      if (each === undefined) continue;
-      this.#fit(each.main);
-      this.#fit(each.late);
+    const ids = sessionId === undefined ? [...this.#sessions.keys()] : [sessionId];
+    for (const id of ids) {
+      const lanes = this.#sessions.get(id);
+      if (lanes === undefined) continue;
+      this.#fit(lanes.main);
+      this.#fit(lanes.late);
     }
   }
 
@@ -220,7 +221,7 @@ export class Queue {
     return lane.ready(isCrowded ? READS_MAX : settings.backlogWindow);
   }
 
-  /** Withdraws claims for which there is no call. What may go, says the answer. */
+  /** Withdraws claims for which no call may go; returns the calls that may. */
   #trim(lane: Lane): readonly LiveCall[] {
     const ready = this.#ready(lane);
     for (const claim of lane.claims.splice(ready.length)) this.#context.gate.withdraw(claim);

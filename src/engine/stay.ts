@@ -2,7 +2,7 @@
  * The stay of one client: the session that it has in this process, from its handshake or its return
  * to its end, over however many connections.
  *
- * G3. A session that its client can return to is on disk before the client hears of it.
+ * SY1. A session that its client can return to is on disk before the client hears of it.
  */
 import { RPC } from "../base/errors.ts";
 import type { SessionRow } from "../core/session.ts";

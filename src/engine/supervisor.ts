@@ -22,7 +22,7 @@ import type { Connector, ResumeTicket } from "../ports.ts";
 import type { Message } from "../wire/message.ts";
 import { Channel } from "./channel.ts";
 import type { EngineContext } from "./context.ts";
-import { saveLinkRecord } from "./link-record.ts";
+import { logState, saveLinkRecord } from "./link-record.ts";
 import { Liveness } from "./liveness.ts";
 
 export interface SupervisorHooks {
@@ -170,22 +170,9 @@ export class Supervisor {
       transport: this.#connector.kind,
     });
     if (this.#link === before) return;
-    if (this.#link.state !== before.state) this.#logState(before);
+    if (this.#link.state !== before.state) logState(this.#context, before, this.#link);
     this.#hooks.onLink(this.#link, before.state);
     this.#plan();
-  }
-
-  #logState(before: Link): void {
-    const link = this.#link;
-    const upstream = this.#context.settings.upstreamName;
-    const cause = link.failure === before.failure ? undefined : link.failure?.message;
-    const level = isAway(link.state) ? (link.failures > 3 ? "error" : "warn") : "info";
-    this.#context.log(level, `upstream is ${link.state}`, {
-      upstream,
-      was: before.state,
-      cause,
-      failures: link.failures,
-    });
   }
 
   /** Keeps exactly one timer, for the next attempt. */

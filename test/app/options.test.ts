@@ -34,6 +34,10 @@ const SURFACE = `
   --max-calls-per-process HOLDFAST_MAX_CALLS_PER_PROCESS maxCallsPerProcess global
   --max-bytes-per-process HOLDFAST_MAX_BYTES_PER_PROCESS maxBytesPerProcess global
   --drain-timeout HOLDFAST_DRAIN_TIMEOUT drainTimeout global
+  --isolation HOLDFAST_ISOLATION isolation server
+  --session-timeout HOLDFAST_SESSION_TIMEOUT sessionTimeout server
+  --session-idle HOLDFAST_SESSION_IDLE sessionIdle server
+  --max-sessions HOLDFAST_MAX_SESSIONS maxSessions global
   --journal HOLDFAST_JOURNAL journal global
   --durability HOLDFAST_DURABILITY durability global
   --retention HOLDFAST_RETENTION retention global
@@ -89,6 +93,10 @@ describe("the options table", () => {
       processMaxCalls: 20_000,
       processMaxBytes: 536_870_912,
       drainTimeoutMs: 10_000,
+      isolation: "session",
+      sessionTimeoutMs: 86_400_000,
+      sessionIdleMs: 900_000,
+      maxSessions: 5_000,
       journal: "auto",
       durability: "full",
       retentionMs: 86_400_000,

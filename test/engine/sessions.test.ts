@@ -31,7 +31,7 @@ const callOf = (client: ScriptedClient, id: number): string =>
   client.accepted.get(String(id)) ?? `request ${String(id)} is no call`;
 
 describe("the key of a session", () => {
-  it("G3: is good for nothing before the session is on disk, and the client hears of it afterwards", async () => {
+  it("SY1: is good for nothing before the session is on disk, and the client hears of it afterwards", async () => {
     const stage = await new Stage().start();
     stage.journal.hold("session");
     const client = stage.guest(HTTP);
@@ -187,7 +187,7 @@ describe("a session that nobody uses", () => {
 });
 
 describe("a client whose connection is its only stream", () => {
-  it("B1: is given what it missed when its connection is back, once", async () => {
+  it("OU1: is given what it missed when its connection is back, once", async () => {
     const [stage, client] = await begun(WS);
     stage.upstream.keeps.add("write").add("read");
     const write = client.call("write", "w");
@@ -312,5 +312,49 @@ describe("more sessions than are allowed", () => {
     await stage.world.advance(1);
     expect(JSON.stringify(second.answerTo(id))).toContain("--max-sessions");
     expect(second.begun).toBe(0);
+  });
+});
+
+describe("a restart by an operator", () => {
+  it("connects anew after what is in flight has ended, and calls wait across it", async () => {
+    const [stage, client] = await begun(HTTP);
+    stage.upstream.keeps.add("write");
+    const running = client.call("write", "running");
+    await stage.world.advance(10);
+    const restarted = stage.proxy.control.restart("files");
+    const waiting = client.call("write", "waiting");
+    await stage.world.advance(100);
+    expect(stage.upstream.ledger.map(({ nonce }) => nonce)).toEqual(["running"]);
+    stage.upstream.keeps.clear();
+    stage.upstream.answer("running", "ran");
+    await stage.world.advance(1_000);
+    expect(await restarted).toBe(1);
+    expect(stage.upstream.dials).toBe(2);
+    expect(client.told(running)?.text).toBe("ran");
+    expect(client.told(waiting)?.text).toBe("write waiting");
+  });
+
+  it("does not wait for ever for a call that hangs, nor for a backoff", async () => {
+    const [stage, client] = await begun(HTTP);
+    stage.upstream.keeps.add("write");
+    const hanging = client.call("write", "hanging");
+    await stage.world.advance(10);
+    const restarted = stage.proxy.control.restart("files");
+    await stage.world.advance(11_000);
+    expect(await restarted).toBe(1);
+    expect(client.told(hanging)?.meta?.["executed"]).toBe("unknown");
+    stage.upstream.kill(failure("process_exit", "exited with code 7"));
+    await stage.world.advance(60_000);
+    stage.upstream.down = undefined;
+    const dials = stage.upstream.dials;
+    const again = stage.proxy.control.restart("files");
+    await stage.world.advance(50);
+    await again;
+    expect(stage.upstream.dials).toBe(dials + 1);
+  });
+
+  it("of an upstream that is not here says which are", async () => {
+    const stage = await new Stage().start();
+    await expect(stage.proxy.control.restart("other")).rejects.toThrow("'files'");
   });
 });

@@ -116,7 +116,7 @@ describe("a shared connection", () => {
     expect(stage.upstream.seen.at(-1)).toBe('{"jsonrpc":"2.0","id":5,"result":{"ok":1}}');
   });
 
-  it("M1: has each subscription once, as long as anybody wants it", async () => {
+  it("MB1: has each subscription once, as long as anybody wants it", async () => {
     const stage = await shared();
     const [a, b] = [await join(stage, "a"), await join(stage, "b")];
     for (const client of [a, b]) {
@@ -139,7 +139,7 @@ describe("a shared connection", () => {
     expect(sent(stage, "resources/unsubscribe")).toHaveLength(1);
   });
 
-  it("M1: has the most verbose log level that anybody asked for, and gives each what it asked for", async () => {
+  it("MB1: has the most verbose log level that anybody asked for, and gives each what it asked for", async () => {
     const stage = await shared();
     const [a, b] = [await join(stage, "a"), await join(stage, "b")];
     const set = async (client: ScriptedClient, level: string) => {
