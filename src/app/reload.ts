@@ -53,8 +53,9 @@ function sorted(target: RunPlan["target"]): unknown {
     : { ...target, headers: byName(target.headers) };
 }
 
-/** For the log and for followers: "added 'a', removed 'b', changed 'c'; a restart is needed for listen". */
-export function differenceText({ upstreams, unheeded }: Difference): string {
+/** For the log and for followers: "added 'a', removed 'b'; a change of listen needs a restart". */
+export function differenceText(found: Difference): string {
+  const { upstreams } = found;
   const words = upstreams.map((change) =>
     change.kind === "removed"
       ? `removed '${change.name}'`
@@ -63,7 +64,13 @@ export function differenceText({ upstreams, unheeded }: Difference): string {
         : `changed '${change.plan.name}'${change.isElsewhere ? ", which is connected to anew" : ""}`,
   );
   const what = words.length === 0 ? "no server changed" : words.join(", ");
-  if (unheeded.length === 0) return what;
+  const rest = unheededText(found);
+  return rest === undefined ? what : `${what}; ${rest}`;
+}
+
+/** Undefined where all of the file is heeded. */
+export function unheededText({ unheeded }: Difference): string | undefined {
+  if (unheeded.length === 0) return undefined;
   const keys = unheeded.map((key) => optionOf(key).config).join(", ");
-  return `${what}; a change of ${keys} needs a restart`;
+  return `a change of ${keys} needs a restart`;
 }
