@@ -5,8 +5,8 @@
  *     unbound ──bind──► bound ──────► over
  *        └──────────────────────────────▲     left, ended, or lost before a session had begun
  *
- * K10. What a connection tells after another one took its place, or after the end, is ignored.
- * K11. The handler hears `detached` and `attached` in turn, and nothing after `left`.
+ * CL1. What a connection tells after another one took its place, or after the end, is ignored.
+ * CL2. The handler hears `detached` and `attached` in turn, and nothing after `left`.
  */
 import type { TransportKind } from "../core/transport.ts";
 import type { ClientHandler, ClientLink, Inbound } from "../ports.ts";
@@ -67,6 +67,11 @@ export class KeptLink implements ClientLink {
     this.canResume = facts.canResume;
   }
 
+  /** Nobody has been told of this client yet. */
+  get isNew(): boolean {
+    return this.#state.kind === "unbound";
+  }
+
   get isBound(): boolean {
     return this.#state.kind === "bound";
   }
@@ -118,6 +123,10 @@ export class KeptLink implements ClientLink {
   attach(carrier: Carrier): void {
     const before = this.#carrier;
     const state = this.#state;
+    if (state.kind === "over") {
+      carrier.close("session_over", state.cause);
+      return;
+    }
     this.#carrier = carrier;
     if (before !== undefined) {
       before.close("taken_over", "another connection of this session took over");
