@@ -20,6 +20,8 @@ export interface World {
   random(): number;
   /** A new id: prefix, underscore, 26 characters; ids made later in one process sort later. */
   newId(prefix: string): string;
+  /** `bytes` unguessable bytes as base64url: for keys and tokens. At least 16. */
+  secret(bytes: number): string;
   /** Hex HMAC-SHA-256 of `text`; an empty key is allowed. */
   digest(key: string, text: string): string;
 }
@@ -88,6 +90,7 @@ export function realWorld(): World {
       poolAt += 12;
       return makeId(prefix, Date.now(), random);
     },
+    secret: (bytes) => randomBytes(bytes).toString("base64url"),
     digest: (key, text) => createHmac("sha256", key).update(text).digest("hex"),
   };
 }

@@ -63,6 +63,10 @@ export class MortalWorld implements World {
     return this.#inner.newId(prefix);
   }
 
+  secret(bytes: number): string {
+    return this.#inner.secret(bytes);
+  }
+
   digest(key: string, text: string): string {
     return this.#inner.digest(key, text);
   }

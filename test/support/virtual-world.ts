@@ -84,6 +84,11 @@ export class VirtualWorld implements World {
     return this.#makeId(prefix, this.now(), random);
   }
 
+  secret(bytes: number): string {
+    const random = Uint8Array.from({ length: bytes }, () => Math.floor(this.random() * 256));
+    return Buffer.from(random).toString("base64url");
+  }
+
   digest(key: string, text: string): string {
     return createHmac("sha256", key).update(text).digest("hex");
   }
