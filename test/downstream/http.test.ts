@@ -396,7 +396,10 @@ describe("a session", () => {
 
   it("of another principal looks as if it did not exist", async () => {
     const at = await face({
-      gatekeeper: { admit: (bearer) => ({ kind: "admitted", principal: bearer ?? "local" }) },
+      gatekeeper: {
+        admit: (bearer) => ({ kind: "admitted", principal: bearer ?? "local" }),
+        stillAdmits: () => true,
+      },
     });
     const alice = await clientOf(at, "2025-11-25", { authorization: "Bearer alice" });
     for (const method of ["POST", "GET", "DELETE"]) {
@@ -408,6 +411,28 @@ describe("a session", () => {
     }
     expect(at.door.resumes).toBe(0);
     expect(await alice.ask(rpc(1, "ping"))).toMatchObject({ status: 200 });
+  });
+
+  it("NL3: loses its open streams when its principal is not admitted any more, and nobody else does", async () => {
+    const revoked = new Set<string>();
+    const at = await face({
+      gatekeeper: {
+        admit: (bearer = "local") =>
+          revoked.has(bearer)
+            ? { kind: "unknown", reason: "the token was revoked" }
+            : { kind: "admitted", principal: bearer },
+        stillAdmits: (principal) => !revoked.has(principal),
+      },
+    });
+    const alice = await clientOf(at, "2025-11-25", { authorization: "Bearer alice" });
+    const bob = await clientOf(at, "2025-11-25", { authorization: "Bearer bob" });
+    const lost = await (await alice.get()).count(1);
+    const kept = await (await bob.get()).count(1);
+    revoked.add("alice");
+    await lost.end();
+    at.door.links[1]?.send('{"jsonrpc":"2.0","method":"on"}', { kind: "message" });
+    await kept.count(2);
+    expect(await alice.ask(rpc(1, "ping"))).toMatchObject({ status: 401 });
   });
 
   it("is taken up once, however many requests come back with its key", async () => {
@@ -475,6 +500,7 @@ describe("the listener", () => {
   it("refuses what the guard refuses, with the challenge", async () => {
     const at = await face({
       gatekeeper: {
+        stillAdmits: () => true,
         admit: (bearer, upstream) =>
           bearer === undefined
             ? { kind: "unknown", reason: "a token is asked for" }
