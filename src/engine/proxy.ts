@@ -120,10 +120,8 @@ export class Proxy {
     await drain(branch.context, branch.lines.everything(), cause, "nobody");
     await Promise.all([...branch.stays()].map((stay) => stay.dismiss(cause)));
     // What was promised to run late waits for a person now, or for its deadline.
-    for (const call of branch.rescuer.stop()) {
-      this.#registry.remove(call.row.id);
-      this.#hold(call.journal, call.row, true);
-    }
+    branch.rescuer.leaveTo(this.#orphaned());
+    this.#caretaker.review();
   }
 
   /** The journal is open; the first of `opened` is this process's own. Resolves when calls may come. */
@@ -194,16 +192,16 @@ export class Proxy {
       const isSound = !one.isAbandoned && report.wentBackwards === undefined;
       for (const row of live) {
         if (this.#branchOf(row) !== undefined) continue;
-        this.#hold(one.journal, row, isSound);
+        this.#orphaned().add(one.journal, row, isSound);
       }
     }
   }
 
-  #hold(journal: Journal, row: CallRow, isSound: boolean): void {
+  #orphaned(): Held {
     this.#orphans ??= new Held(this.#process, () => {
       this.#caretaker.review();
     });
-    this.#orphans.add(journal, row, isSound);
+    return this.#orphans;
   }
 
   #needs(journal: Journal): boolean {

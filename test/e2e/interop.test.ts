@@ -2,23 +2,17 @@
  * The official SDK client works through Holdfast against the official server-everything exactly as
  * without it. Permitted differences: `listChanged` declared by us, our own `_meta` keys.
  */
-import { spawn } from "node:child_process";
-import { createRequire } from "node:module";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
 import { describe, expect } from "vitest";
+import { EVERYTHING, everythingOverHttp, everythingOverSse } from "../support/http-servers.ts";
 import { record, type Recording } from "../support/interop-script.ts";
 import { labTest, type Lab } from "../support/lab.ts";
-import { freePort } from "../support/upstream-process.ts";
 
 const CLI = fileURLToPath(new URL("../../dist/app/cli.js", import.meta.url));
-const EVERYTHING = createRequire(import.meta.url).resolve(
-  "@modelcontextprotocol/server-everything/dist/index.js",
-);
 
 function withoutKeys(env: Readonly<Record<string, string>>, drop: (name: string) => boolean) {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !drop(name)));
@@ -38,29 +32,6 @@ function stdio(lab: Lab, args: readonly string[]): Transport {
     lab.log(chunk.toString());
   });
   return transport as Transport;
-}
-
-/** server-everything over HTTP in one of its two ways, until the lab closes. Resolves to its origin. */
-async function everythingAt(lab: Lab, mode: "streamableHttp" | "sse"): Promise<string> {
-  const port = await freePort();
-  const child = spawn(process.execPath, [EVERYTHING, mode], {
-    env: { ...lab.env, PORT: String(port) },
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  lab.onClose(() => {
-    child.kill("SIGKILL");
-    return Promise.resolve();
-  });
-  if (child.pid !== undefined) lab.watch(child.pid);
-  await new Promise<void>((resolve, reject) => {
-    createInterface({ input: child.stderr }).on("line", (line) => {
-      if (line.includes("listening") || line.includes("is running")) resolve();
-    });
-    child.on("exit", (code) => {
-      reject(new Error(`server-everything exited with ${String(code)}`));
-    });
-  });
-  return `http://127.0.0.1:${String(port)}`;
 }
 
 /** The official client's transport for it; deprecated with the protocol revision that it speaks. */
@@ -136,30 +107,24 @@ describe("the official client against server-everything", () => {
     "gets the same through Holdfast over Streamable HTTP, with and without a catalogue",
     async (lab) => {
       // The server keeps some resources for all its sessions: two runs side by side need two servers.
-      const [own, proxied] = await Promise.all([
-        everythingAt(lab, "streamableHttp"),
-        everythingAt(lab, "streamableHttp"),
-      ]);
+      const [own, proxied] = await Promise.all([everythingOverHttp(lab), everythingOverHttp(lab)]);
       const [direct, cold] = await Promise.all([
-        record(new StreamableHTTPClientTransport(new URL(`${own}/mcp`)) as Transport),
-        record(stdio(lab, [CLI, `${proxied}/mcp`])),
+        record(new StreamableHTTPClientTransport(new URL(own)) as Transport),
+        record(stdio(lab, [CLI, proxied])),
       ]);
       isWhole(direct);
       compare(direct, cold);
-      compare(direct, await record(stdio(lab, [CLI, `${proxied}/mcp`])));
+      compare(direct, await record(stdio(lab, [CLI, proxied])));
     },
   );
 
   labTest(
     "gets the same through Holdfast over HTTP+SSE, with and without a catalogue",
     async (lab) => {
-      const [own, proxied] = await Promise.all([
-        everythingAt(lab, "sse"),
-        everythingAt(lab, "sse"),
-      ]);
-      const through = [CLI, "--transport", "sse", `${proxied}/sse`];
+      const [own, proxied] = await Promise.all([everythingOverSse(lab), everythingOverSse(lab)]);
+      const through = [CLI, "--transport", "sse", proxied];
       const [direct, cold] = await Promise.all([
-        record(legacySse(`${own}/sse`)),
+        record(legacySse(own)),
         record(stdio(lab, through)),
       ]);
       isWhole(direct);
