@@ -153,6 +153,16 @@ describe("an answer to a POST", () => {
     expect(events.messages).toMatchObject([{ method: "notifications/progress" }, { id: 1 }]);
   });
 
+  it("is a stream where the client names that first, also if it comes first", async () => {
+    const client = await clientOf(await face(), "2025-11-25", {
+      accept: "text/event-stream, application/json",
+    });
+    const events = await (await client.post(rpc(1, "tools/list"))).end();
+    expect(events.response.headers["content-type"]).toBe("text/event-stream");
+    expect(events.all).toMatchObject([{ id: undefined }]);
+    expect(events.messages).toEqual([{ jsonrpc: "2.0", id: 1, result: {} }]);
+  });
+
   it("becomes a stream without ids after a second of nothing", async () => {
     const world = new VirtualWorld();
     const at = await face({ world });
