@@ -179,6 +179,10 @@ describe("a configuration that changes", () => {
       expect(lab.serverPids()).toHaveLength(1);
       touch(lab.path("down"));
       for (const pid of lab.serverPids().filter(isAlive)) process.kill(pid, "SIGKILL");
+      await until("the daemon to know", async () => {
+        const connections = (await status(lab))[0]?.upstreams[0]?.connections;
+        return connections?.serving === undefined;
+      });
       const told = await append(one, "too late");
       expect(told).toMatchObject({ isError: true, told: { state: "expired", executed: "no" } });
       daemon.signal("SIGHUP");
