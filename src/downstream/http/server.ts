@@ -23,11 +23,15 @@ import type { Route, UpgradeRoute, Visit } from "./route.ts";
 import { readmit, refuseSocket, Sockets } from "./sockets.ts";
 
 const HEADERS_MAX_BYTES = 16 * 1024;
-const HEADERS_MS = 10_000;
-/** For a whole request; pauses in its body are shorter (`body.ts`). */
-const REQUEST_MS = 60_000;
-/** How exactly the two above are kept. */
-const CHECK_MS = 1_000;
+/** How long a client may take for its headers, and for a whole request; pauses in its body are shorter. */
+export interface Patience {
+  readonly headersMs: number;
+  readonly requestMs: number;
+  /** How exactly these are kept. */
+  readonly checkMs: number;
+}
+
+const PATIENCE: Patience = { headersMs: 10_000, requestMs: 60_000, checkMs: 1_000 };
 /** How long a connection may wait for its next request. */
 const KEPT_ALIVE_MS = 30_000;
 /** When the network is first asked whether a silent client is still there. */
@@ -46,6 +50,7 @@ export interface HttpListenerOptions {
   /** Asked at every request: whether tokens are asked for may change. */
   readonly policy: () => DoorPolicy;
   readonly connectionsMax: number;
+  readonly patience?: Patience;
   readonly routes: { readonly mcp: Route; readonly sse: Route };
   readonly upgrades: { readonly ws: UpgradeRoute };
 }
@@ -69,11 +74,12 @@ class HttpListener implements NetworkListener {
   constructor(options: HttpListenerOptions) {
     this.#options = options;
     this.#sockets = new Sockets(options.connectionsMax);
+    const { headersMs, requestMs, checkMs } = options.patience ?? PATIENCE;
     this.#server = createServer({
       maxHeaderSize: HEADERS_MAX_BYTES,
-      headersTimeout: HEADERS_MS,
-      requestTimeout: REQUEST_MS,
-      connectionsCheckingInterval: CHECK_MS,
+      headersTimeout: headersMs,
+      requestTimeout: requestMs,
+      connectionsCheckingInterval: checkMs,
       keepAliveTimeout: KEPT_ALIVE_MS,
       keepAlive: true,
       keepAliveInitialDelay: PROBE_MS,
@@ -133,10 +139,7 @@ class HttpListener implements NetworkListener {
 
   #serve(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
-    this.#sockets.answering(socket, 1);
-    response.on("close", () => {
-      this.#sockets.answering(socket, -1);
-    });
+    this.#sockets.answering(socket, response);
     // A client that goes away in the middle ends its response; `close` tells it.
     response.on("error", () => undefined);
     const entrance = this.#enter(request, socket);
@@ -202,13 +205,22 @@ class HttpListener implements NetworkListener {
   }
 
   #onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
-    if (error.code === "ECONNRESET" || this.#sockets.isAnswering(socket)) {
+    const what = clientTrouble(error.code);
+    const answer = this.#sockets.answerOn(socket);
+    if (error.code === "ECONNRESET" || (answer !== undefined && !isTimeout(error))) {
       socket.destroy();
-      return;
+    } else if (answer === undefined) {
+      refuseSocket(socket, what);
+    } else if (answer.headersSent) {
+      // Its body is late, and it is answered already.
+      socket.destroy();
+    } else {
+      refuse(answer, { ...what, headers: ["Connection", "close"] });
     }
-    refuseSocket(socket, clientTrouble(error.code));
   }
 }
+
+const isTimeout = ({ code }: NodeJS.ErrnoException): boolean => code === "ERR_HTTP_REQUEST_TIMEOUT";
 
 const NOT_FOUND = trouble(404, "nothing is served at this path");
 const LATER: readonly string[] = ["Retry-After", "1"];

@@ -2,7 +2,7 @@
  * The connections of a listener: how many there are, and what is said where no response object is:
  * to bytes that are no request, and to a request for another protocol.
  */
-import { type IncomingMessage, STATUS_CODES } from "node:http";
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { errorBody, type Trouble } from "./answers.ts";
 
@@ -13,8 +13,8 @@ export class Sockets {
   readonly #max: number;
   readonly #all = new Set<Duplex>();
   readonly #surplus = new WeakSet<Duplex>();
-  /** With an answer under way: nothing else may be written there. */
-  readonly #answering = new WeakMap<Duplex, number>();
+  /** Answers under way, in the order of their requests: nothing else may be written there. */
+  readonly #answering = new WeakMap<Duplex, Set<ServerResponse>>();
 
   constructor(max: number) {
     this.#max = max;
@@ -45,12 +45,18 @@ export class Sockets {
     return this.#surplus.has(socket);
   }
 
-  answering(socket: Duplex, by: 1 | -1): void {
-    this.#answering.set(socket, (this.#answering.get(socket) ?? 0) + by);
+  answering(socket: Duplex, response: ServerResponse): void {
+    const answers = this.#answering.get(socket) ?? new Set();
+    this.#answering.set(socket, answers.add(response));
+    response.on("close", () => {
+      answers.delete(response);
+    });
   }
 
-  isAnswering(socket: Duplex): boolean {
-    return (this.#answering.get(socket) ?? 0) > 0;
+  /** The answer that is due next on this connection, if one is. */
+  answerOn(socket: Duplex): ServerResponse | undefined {
+    const [first] = this.#answering.get(socket) ?? [];
+    return first;
   }
 
   destroyAll(): void {
