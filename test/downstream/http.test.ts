@@ -413,9 +413,23 @@ describe("a session", () => {
   it("is taken up once, however many requests come back with its key", async () => {
     const first = await face();
     const client = await clientOf(first);
-    const second = await face({ memory: first.door.memory });
+    let admitted = 0;
+    const gatekeeper = {
+      admit: () => {
+        admitted++;
+        return { kind: "admitted", principal: "local" } as const;
+      },
+    };
+    const second = await face({ memory: first.door.memory, gatekeeper });
+    const gate = deferred<undefined>();
+    second.door.gate = gate.promise;
     const moved = client.movedTo(second);
-    const answers = await Promise.all([1, 2, 3, 4].map((id) => moved.ask(rpc(id, "ping"))));
+    const asked = [1, 2, 3, 4].map((id) => moved.ask(rpc(id, "ping")));
+    await until("all four", () => admitted === 4);
+    // By the time that this is answered their bodies have been read.
+    for (let i = 0; i < 3; i++) await ask(second, { path: "/mcp/other", body: "{}" });
+    gate.resolve(undefined);
+    const answers = await Promise.all(asked);
     expect(answers.map((answer) => answer.status)).toEqual([200, 200, 200, 200]);
     expect(second.door.resumes).toBe(1);
     expect(second.door.links).toHaveLength(1);
