@@ -178,7 +178,7 @@ export class EngineProcess {
       dialect: legacyDialect,
       catalogues: openCatalogueStore({
         folder: plan.folders.cache,
-        upstreamDigest: plan.identity.upstream,
+        upstreamDigest: plan.identity.catalogue,
         credentialsDigest: plan.identity.credentials,
         world,
         log,
