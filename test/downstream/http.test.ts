@@ -3,7 +3,6 @@ import { deferred } from "../../src/base/async.ts";
 import { realWorld } from "../../src/base/world.ts";
 import { ConfigError } from "../../src/base/errors.ts";
 import { until } from "../support/http-rig.ts";
-import type { Events } from "../support/http-door.ts";
 import {
   ACCEPT,
   ask,
@@ -12,6 +11,7 @@ import {
   clientOf,
   closeFaces,
   cutAll,
+  Events,
   type Face,
   face,
   INITIALIZE,
@@ -151,6 +151,16 @@ describe("an answer to a POST", () => {
     const events = await (await client.post(rpc(1, "tools/call"))).end();
     expect(events.all.map((event) => event.id)).toEqual([undefined, undefined]);
     expect(events.messages).toMatchObject([{ method: "notifications/progress" }, { id: 1 }]);
+  });
+
+  it("is a stream where the client names that first, also if it comes first", async () => {
+    const client = await clientOf(await face(), "2025-11-25", {
+      accept: "text/event-stream, application/json",
+    });
+    const events = await (await client.post(rpc(1, "tools/list"))).end();
+    expect(events.response.headers["content-type"]).toBe("text/event-stream");
+    expect(events.all).toMatchObject([{ id: undefined }]);
+    expect(events.messages).toEqual([{ jsonrpc: "2.0", id: 1, result: {} }]);
   });
 
   it("becomes a stream without ids after a second of nothing", async () => {
@@ -396,7 +406,10 @@ describe("a session", () => {
 
   it("of another principal looks as if it did not exist", async () => {
     const at = await face({
-      gatekeeper: { admit: (bearer) => ({ kind: "admitted", principal: bearer ?? "local" }) },
+      gatekeeper: {
+        admit: (bearer) => ({ kind: "admitted", principal: bearer ?? "local" }),
+        stillAdmits: () => true,
+      },
     });
     const alice = await clientOf(at, "2025-11-25", { authorization: "Bearer alice" });
     for (const method of ["POST", "GET", "DELETE"]) {
@@ -408,6 +421,28 @@ describe("a session", () => {
     }
     expect(at.door.resumes).toBe(0);
     expect(await alice.ask(rpc(1, "ping"))).toMatchObject({ status: 200 });
+  });
+
+  it("NL3: loses its open streams when its principal is not admitted any more, and nobody else does", async () => {
+    const revoked = new Set<string>();
+    const at = await face({
+      gatekeeper: {
+        admit: (bearer = "local") =>
+          revoked.has(bearer)
+            ? { kind: "unknown", reason: "the token was revoked" }
+            : { kind: "admitted", principal: bearer },
+        stillAdmits: (principal) => !revoked.has(principal),
+      },
+    });
+    const alice = await clientOf(at, "2025-11-25", { authorization: "Bearer alice" });
+    const bob = await clientOf(at, "2025-11-25", { authorization: "Bearer bob" });
+    const lost = await (await alice.get()).count(1);
+    const kept = await (await bob.get()).count(1);
+    revoked.add("alice");
+    await lost.end();
+    at.door.links[1]?.send('{"jsonrpc":"2.0","method":"on"}', { kind: "message" });
+    await kept.count(2);
+    expect(await alice.ask(rpc(1, "ping"))).toMatchObject({ status: 401 });
   });
 
   it("is taken up once, however many requests come back with its key", async () => {
@@ -489,6 +524,7 @@ describe("the listener", () => {
   it("refuses what the guard refuses, with the challenge", async () => {
     const at = await face({
       gatekeeper: {
+        stillAdmits: () => true,
         admit: (bearer, upstream) =>
           bearer === undefined
             ? { kind: "unknown", reason: "a token is asked for" }
@@ -625,6 +661,7 @@ describe("a client that does not read", () => {
       ({ stream } = turn);
     };
     const response = await send(at, { headers: client.headers, body: rpc(1, "tools/call") });
+    const events = await new Events(response).count(1);
     response.pause();
     const text = "x".repeat(1_048_576);
     while (stream !== undefined && stream.bufferedBytes() < 33 * 1_048_576) say(stream, text);
@@ -632,7 +669,12 @@ describe("a client that does not read", () => {
     const answer = await client.ask(rpc(2, "tools/call"));
     expect(answer).toMatchObject({ status: 503 });
     expect(answer.text).toContain("unread");
-    response.destroy();
-    await until("the room", () => at.door.link.bufferedBytes() === 0);
+    // It may come back to read it, though: then the connection that it does not read is given up.
+    await (await client.get(events.lastId)).count(2);
+    await until("the room", () => at.door.link.bufferedBytes() < 32 * 1_048_576);
+    at.door.onRequest = ({ request, stream: to }) => {
+      reply(to, request.idText, {});
+    };
+    expect(await client.ask(rpc(3, "tools/list"))).toMatchObject({ status: 200 });
   });
 });

@@ -217,7 +217,10 @@ export async function face(options: FaceOptions = {}): Promise<Face> {
   const listener = httpListener({
     host: "127.0.0.1",
     port: 0,
-    gatekeeper: { admit: () => ({ kind: "admitted", principal: "local" }) },
+    gatekeeper: {
+      admit: () => ({ kind: "admitted", principal: "local" }),
+      stillAdmits: () => true,
+    },
     policy: () => LOOPBACK,
     connectionsMax: 100,
     routes: { mcp, sse: other },

@@ -6,13 +6,14 @@
  *      passed.
  * NL2. Connections, headers, bodies and the time that each may take are bounded; beyond a bound the
  *      client is told so, and nobody else notices.
+ * NL3. A connection lives no longer than the admittance of whoever uses it.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import { deferred } from "../../base/async.ts";
 import { ConfigError } from "../../base/errors.ts";
-import type { World } from "../../base/world.ts";
+import type { CancelTimer, World } from "../../base/world.ts";
 import type { Door, Gatekeeper, Log, NetworkListener } from "../../ports.ts";
 import { refuse, trouble, type Trouble } from "./answers.ts";
 import { authorityText } from "./authority.ts";
@@ -39,6 +40,8 @@ const PROBE_MS = 30_000;
 /** How long `stop` waits, after all answers, for clients to take them. */
 const FLUSH_MS = 1_000;
 const STEP_MS = 10;
+/** How often those with open connections are looked at again. */
+const REVIEW_MS = 2_000;
 
 export interface HttpListenerOptions {
   readonly world: World;
@@ -70,6 +73,7 @@ class HttpListener implements NetworkListener {
   readonly #sockets: Sockets;
   #doorOf: (upstream: string) => Door | undefined = () => undefined;
   #isStopping = false;
+  #stopReview: CancelTimer | undefined;
 
   constructor(options: HttpListenerOptions) {
     this.#options = options;
@@ -113,6 +117,7 @@ class HttpListener implements NetworkListener {
       // Such as too many open files; the connection is lost, the listener is not.
       log("error", "the listener could not accept a connection", { cause: error.message });
     });
+    this.#reviewLater();
     const address = this.#server.address() as AddressInfo;
     return `http://${authorityText({ host: address.address, port: address.port })}`;
   }
@@ -120,6 +125,7 @@ class HttpListener implements NetworkListener {
   async stop(graceMs: number): Promise<void> {
     const { world, routes, upgrades } = this.#options;
     this.#isStopping = true;
+    this.#stopReview?.();
     if (!this.#server.listening) return;
     const closed = deferred<undefined>();
     this.#server.close(() => {
@@ -192,8 +198,20 @@ class HttpListener implements NetworkListener {
     }
     const door = this.#doorOf(place.upstream);
     if (door === undefined) return { kind: "refused", trouble: NOT_FOUND };
+    this.#sockets.usedBy(socket, { principal: entry.principal, upstream: place.upstream });
     const visit = visitOf(place.upstream, door, entry.principal, target);
     return { kind: "passes", place, visit };
+  }
+
+  /** NL3. */
+  #reviewLater(): void {
+    const { world, gatekeeper } = this.#options;
+    this.#stopReview = world.timer(REVIEW_MS, () => {
+      this.#sockets.review(({ principal, upstream }) =>
+        gatekeeper.stillAdmits(principal, upstream),
+      );
+      this.#reviewLater();
+    });
   }
 
   #busyTrouble(socket: Duplex): Trouble | undefined {

@@ -9,10 +9,17 @@ import { errorBody, type Trouble } from "./answers.ts";
 /** Beyond the bound this many are told so; the rest are cut. */
 const SURPLUS_MAX = 256;
 
+export interface SocketUser {
+  readonly principal: string;
+  readonly upstream: string;
+}
+
 export class Sockets {
   readonly #max: number;
   readonly #all = new Set<Duplex>();
   readonly #surplus = new WeakSet<Duplex>();
+  /** Who used it last, and for what. */
+  readonly #users = new Map<Duplex, SocketUser>();
   /** Answers under way, in the order of their requests: nothing else may be written there. */
   readonly #answering = new WeakMap<Duplex, Set<ServerResponse>>();
 
@@ -36,6 +43,7 @@ export class Sockets {
     this.#all.add(socket);
     socket.on("close", () => {
       this.#all.delete(socket);
+      this.#users.delete(socket);
     });
     return true;
   }
@@ -57,6 +65,16 @@ export class Sockets {
   answerOn(socket: Duplex): ServerResponse | undefined {
     const [first] = this.#answering.get(socket) ?? [];
     return first;
+  }
+
+  /** A request on this connection was admitted. */
+  usedBy(socket: Duplex, user: SocketUser): void {
+    if (this.#all.has(socket)) this.#users.set(socket, user);
+  }
+
+  /** Cuts the connections of those who would not be admitted any more: streams last longer than tokens. */
+  review(isAdmitted: (user: SocketUser) => boolean): void {
+    for (const [socket, user] of this.#users) if (!isAdmitted(user)) socket.destroy();
   }
 
   destroyAll(): void {
