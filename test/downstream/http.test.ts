@@ -454,6 +454,7 @@ describe("a session", () => {
         admitted++;
         return { kind: "admitted", principal: "local" } as const;
       },
+      stillAdmits: () => true,
     };
     const second = await face({ memory: first.door.memory, gatekeeper });
     const gate = deferred<undefined>();
