@@ -122,9 +122,13 @@ class HttpListener implements NetworkListener {
     return `http://${authorityText({ host: address.address, port: address.port })}`;
   }
 
+  refuse(): void {
+    this.#isStopping = true;
+  }
+
   async stop(graceMs: number): Promise<void> {
     const { world, routes, upgrades } = this.#options;
-    this.#isStopping = true;
+    this.refuse();
     this.#stopReview?.();
     if (!this.#server.listening) return;
     const closed = deferred<undefined>();
