@@ -133,10 +133,7 @@ class HttpListener implements NetworkListener {
 
   #serve(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
-    this.#sockets.answering(socket, 1);
-    response.on("close", () => {
-      this.#sockets.answering(socket, -1);
-    });
+    this.#sockets.answering(socket, response);
     // A client that goes away in the middle ends its response; `close` tells it.
     response.on("error", () => undefined);
     const entrance = this.#enter(request, socket);
@@ -202,11 +199,13 @@ class HttpListener implements NetworkListener {
   }
 
   #onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
-    if (error.code === "ECONNRESET" || this.#sockets.isAnswering(socket)) {
-      socket.destroy();
-      return;
-    }
-    refuseSocket(socket, clientTrouble(error.code));
+    const [answer, ...others] = this.#sockets.answersOn(socket);
+    const isBegun = others.length > 0 || answer?.headersSent === true;
+    const what = clientTrouble(error.code);
+    if (error.code === "ECONNRESET" || isBegun) socket.destroy();
+    else if (answer === undefined) refuseSocket(socket, what);
+    // It is the body of a request that broke: its answer says so.
+    else refuse(answer, { ...what, headers: ["Connection", "close"] });
   }
 }
 

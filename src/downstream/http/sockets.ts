@@ -2,7 +2,7 @@
  * The connections of a listener: how many there are, and what is said where no response object is:
  * to bytes that are no request, and to a request for another protocol.
  */
-import { type IncomingMessage, STATUS_CODES } from "node:http";
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { errorBody, type Trouble } from "./answers.ts";
 
@@ -13,8 +13,8 @@ export class Sockets {
   readonly #max: number;
   readonly #all = new Set<Duplex>();
   readonly #surplus = new WeakSet<Duplex>();
-  /** With an answer under way: nothing else may be written there. */
-  readonly #answering = new WeakMap<Duplex, number>();
+  /** Answers under way, beside which nothing may be written to their socket. */
+  readonly #answers = new WeakMap<Duplex, Set<ServerResponse>>();
 
   constructor(max: number) {
     this.#max = max;
@@ -45,12 +45,16 @@ export class Sockets {
     return this.#surplus.has(socket);
   }
 
-  answering(socket: Duplex, by: 1 | -1): void {
-    this.#answering.set(socket, (this.#answering.get(socket) ?? 0) + by);
+  answering(socket: Duplex, response: ServerResponse): void {
+    const answers = this.#answers.get(socket) ?? new Set();
+    this.#answers.set(socket, answers.add(response));
+    response.on("close", () => {
+      answers.delete(response);
+    });
   }
 
-  isAnswering(socket: Duplex): boolean {
-    return (this.#answering.get(socket) ?? 0) > 0;
+  answersOn(socket: Duplex): readonly ServerResponse[] {
+    return [...(this.#answers.get(socket) ?? [])];
   }
 
   destroyAll(): void {
