@@ -260,6 +260,8 @@ export type Admittance =
 export interface Gatekeeper {
   /** `bearer`: the token of the Authorization header, if there is one. */
   admit(bearer: string | undefined, upstream: string): Admittance;
+  /** Whether one who was admitted would still be: tokens are revoked, and expire. */
+  stillAdmits(principal: string, upstream: string): boolean;
 }
 
 // ── Observation ─────────────────────────────────────────────────────────────────────────────────

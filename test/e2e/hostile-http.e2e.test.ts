@@ -4,22 +4,21 @@
  */
 import { describe, expect } from "vitest";
 import { WebSocket } from "ws";
-import { ledgerEntry, startDaemon, type Daemon } from "../support/daemon.ts";
+import { lastingDaemon, sharedLedger, type LastingDaemon } from "../support/lasting-daemon.ts";
 import { command } from "../support/holdfast-process.ts";
 import { labTest, touch, until, type Lab } from "../support/lab.ts";
 import { neighbourOf } from "../support/neighbour.ts";
 import { residentBytes } from "../support/proc.ts";
 import { requestText, speak, statusOf, wireTo, type Wire } from "../support/raw-http.ts";
-import { exchange, POST_HEADERS, RawSession } from "../support/raw-session.ts";
+import { exchange, POST_HEADERS, RawSession, VERSION } from "../support/raw-session.ts";
 
 const MIB = 1024 * 1024;
 /** A garbage collector takes its time; 100 MB that were kept would show. */
 const GROWTH_MAX_BYTES = 80 * MIB;
 const LIST = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list", params: {} });
 
-const shared = (lab: Lab): object => ledgerEntry(lab, { isolation: "shared" });
-const oneLedger = (lab: Lab): Promise<Daemon> =>
-  startDaemon(lab, { mcpServers: { ledger: shared(lab) } });
+const oneLedger = (lab: Lab): Promise<LastingDaemon> =>
+  lastingDaemon(lab, { ledger: sharedLedger(lab) });
 
 const settled = async (session: RawSession): Promise<void> => {
   // Without the tools' annotations every call would be unsafe.
@@ -31,7 +30,7 @@ const settled = async (session: RawSession): Promise<void> => {
  * notice on a loaded machine, and the daemon must not keep what it was sent.
  */
 async function beside(
-  daemon: Daemon,
+  daemon: LastingDaemon,
   harm: (untilCalls: (count: number) => Promise<unknown>) => Promise<void>,
 ) {
   const session = await RawSession.open(daemon.mcp("ledger"));
@@ -48,7 +47,7 @@ async function beside(
 
 /** The headers of a good POST, as bytes; `instead` replaces those of the same names, "" leaves one out. */
 function headersOf(
-  daemon: Daemon,
+  daemon: LastingDaemon,
   session: RawSession | undefined,
   instead: Readonly<Record<string, string>> = {},
   length = Buffer.byteLength(LIST),
@@ -63,7 +62,7 @@ function headersOf(
   return Object.entries(all).flatMap(([name, value]) => (value === "" ? [] : `${name}: ${value}`));
 }
 
-const goodPost = (daemon: Daemon, session: RawSession, target = "/mcp/ledger"): string =>
+const goodPost = (daemon: LastingDaemon, session: RawSession, target = "/mcp/ledger"): string =>
   requestText("POST", target, headersOf(daemon, session), LIST);
 
 describe("at the door", () => {
@@ -191,6 +190,25 @@ describe("at the door", () => {
     await settled(session);
   });
 
+  labTest("garbage behind a good request is NOT taken for an answer to it", async (lab) => {
+    touch(lab.path("down"));
+    const daemon = await oneLedger(lab);
+    const params = {
+      protocolVersion: VERSION,
+      capabilities: {},
+      clientInfo: { name: "x", version: "1" },
+    };
+    const hello = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "initialize", params });
+    const wire = await wireTo(daemon.port);
+    // The server is down and was never seen, so the answer is due for a while.
+    const headers = headersOf(daemon, undefined, {}, hello.length);
+    wire.write(requestText("POST", "/mcp/ledger", headers, hello));
+    await until("the server to be tried", () => daemon.stderr().includes("dialling"));
+    wire.write("this is no request\r\n\r\n");
+    await until("its end", () => wire.isOver());
+    expect(wire.text()).toBe("");
+  });
+
   labTest(
     "what a client says comes back in a body, as data, and never as a header or an event",
     async (lab) => {
@@ -242,10 +260,11 @@ describe("tokens and sessions of others", () => {
   }
 
   labTest("without a valid token for this server nobody comes in", async (lab) => {
-    const daemon = await startDaemon(lab, {
-      mcpServers: { ledger: shared(lab), other: shared(lab) },
-      args: ["--auth", "required"],
-    });
+    const daemon = await lastingDaemon(
+      lab,
+      { ledger: sharedLedger(lab), other: sharedLedger(lab) },
+      { auth: "required" },
+    );
     const alice = await createToken(lab, "alice");
     const carol = await createToken(lab, "carol", "--upstream", "other");
     const doris = await createToken(lab, "doris");
@@ -283,10 +302,11 @@ describe("tokens and sessions of others", () => {
   });
 
   labTest("the session of another can't be used, listened to or ended", async (lab) => {
-    const daemon = await startDaemon(lab, {
-      mcpServers: { ledger: shared(lab), other: shared(lab) },
-      args: ["--auth", "required"],
-    });
+    const daemon = await lastingDaemon(
+      lab,
+      { ledger: sharedLedger(lab), other: sharedLedger(lab) },
+      { auth: "required" },
+    );
     const alice = bearer(await createToken(lab, "alice"));
     const bob = bearer(await createToken(lab, "bob"));
     const url = daemon.mcp("ledger");
@@ -339,10 +359,7 @@ describe("tokens and sessions of others", () => {
   });
 
   labTest("over SSE and WebSocket it is no different", async (lab) => {
-    const daemon = await startDaemon(lab, {
-      mcpServers: { ledger: shared(lab) },
-      args: ["--auth", "required"],
-    });
+    const daemon = await lastingDaemon(lab, { ledger: sharedLedger(lab) }, { auth: "required" });
     const alice = bearer(await createToken(lab, "alice"));
     const bob = bearer(await createToken(lab, "bob"));
     const origin = `http://127.0.0.1:${String(daemon.port)}`;
@@ -504,7 +521,7 @@ describe("a neighbour is not disturbed", () => {
 
 /** Sends 100 MB until it is refused. Resolves to the status. */
 async function flood(
-  daemon: Daemon,
+  daemon: LastingDaemon,
   session: RawSession,
   form: "length" | "chunks",
 ): Promise<number> {

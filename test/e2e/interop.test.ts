@@ -2,22 +2,17 @@
  * The official SDK client works through Holdfast against the official server-everything exactly as
  * without it. Permitted differences: `listChanged` declared by us, our own `_meta` keys.
  */
-import { spawn } from "node:child_process";
-import { createRequire } from "node:module";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
 import { describe, expect } from "vitest";
+import { EVERYTHING, everythingOverHttp, everythingOverSse } from "../support/http-servers.ts";
 import { record, type Recording } from "../support/interop-script.ts";
 import { labTest, type Lab } from "../support/lab.ts";
-import { freePort } from "../support/upstream-process.ts";
 
 const CLI = fileURLToPath(new URL("../../dist/app/cli.js", import.meta.url));
-const EVERYTHING = createRequire(import.meta.url).resolve(
-  "@modelcontextprotocol/server-everything/dist/index.js",
-);
 
 function withoutKeys(env: Readonly<Record<string, string>>, drop: (name: string) => boolean) {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !drop(name)));
@@ -39,28 +34,8 @@ function stdio(lab: Lab, args: readonly string[]): Transport {
   return transport as Transport;
 }
 
-/** server-everything over Streamable HTTP, until the lab closes. */
-async function everythingOverHttp(lab: Lab): Promise<string> {
-  const port = await freePort();
-  const child = spawn(process.execPath, [EVERYTHING, "streamableHttp"], {
-    env: { ...lab.env, PORT: String(port) },
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  lab.onClose(() => {
-    child.kill("SIGKILL");
-    return Promise.resolve();
-  });
-  if (child.pid !== undefined) lab.watch(child.pid);
-  await new Promise<void>((resolve, reject) => {
-    createInterface({ input: child.stderr }).on("line", (line) => {
-      if (line.includes("listening")) resolve();
-    });
-    child.on("exit", (code) => {
-      reject(new Error(`server-everything exited with ${String(code)}`));
-    });
-  });
-  return `http://127.0.0.1:${String(port)}/mcp`;
-}
+/** The official client's transport for it; deprecated with the protocol revision that it speaks. */
+const legacySse = (url: string): Transport => new SSEClientTransport(new URL(url)) as Transport;
 
 /** Our own word in an answer may be there; nothing else may differ. */
 function withoutOurMeta(value: unknown): unknown {
@@ -132,14 +107,29 @@ describe("the official client against server-everything", () => {
     "gets the same through Holdfast over Streamable HTTP, with and without a catalogue",
     async (lab) => {
       // The server keeps some resources for all its sessions: two runs side by side need two servers.
-      const [ownUrl, url] = await Promise.all([everythingOverHttp(lab), everythingOverHttp(lab)]);
+      const [own, proxied] = await Promise.all([everythingOverHttp(lab), everythingOverHttp(lab)]);
       const [direct, cold] = await Promise.all([
-        record(new StreamableHTTPClientTransport(new URL(ownUrl)) as Transport),
-        record(stdio(lab, [CLI, url])),
+        record(new StreamableHTTPClientTransport(new URL(own)) as Transport),
+        record(stdio(lab, [CLI, proxied])),
       ]);
       isWhole(direct);
       compare(direct, cold);
-      compare(direct, await record(stdio(lab, [CLI, url])));
+      compare(direct, await record(stdio(lab, [CLI, proxied])));
+    },
+  );
+
+  labTest(
+    "gets the same through Holdfast over HTTP+SSE, with and without a catalogue",
+    async (lab) => {
+      const [own, proxied] = await Promise.all([everythingOverSse(lab), everythingOverSse(lab)]);
+      const through = [CLI, "--transport", "sse", proxied];
+      const [direct, cold] = await Promise.all([
+        record(legacySse(own)),
+        record(stdio(lab, through)),
+      ]);
+      isWhole(direct);
+      compare(direct, cold);
+      compare(direct, await record(stdio(lab, through)));
     },
   );
 });

@@ -1,7 +1,7 @@
 /** A thousand clients of one process, over one connection to their server. */
 import { Agent } from "node:http";
 import { describe, expect } from "vitest";
-import { ledgerEntry, startDaemon, type Daemon } from "../support/daemon.ts";
+import { lastingDaemon, sharedLedger, type LastingDaemon } from "../support/lasting-daemon.ts";
 import { calls } from "../support/holdfast-process.ts";
 import { labTest, type Lab } from "../support/lab.ts";
 import { exchange, RawSession } from "../support/raw-session.ts";
@@ -11,7 +11,7 @@ const CALLS = 10;
 const LIMIT_MS = 60_000;
 
 /** As a client of the SDK has it: a connection for what is asked, one for what is said unasked. */
-async function thousandSessions(lab: Lab, daemon: Daemon): Promise<readonly RawSession[]> {
+async function thousandSessions(lab: Lab, daemon: LastingDaemon): Promise<readonly RawSession[]> {
   const agent = new Agent({ keepAlive: true });
   lab.onClose(() => {
     agent.destroy();
@@ -38,9 +38,7 @@ async function tenCalls(session: RawSession, n: number): Promise<readonly string
 
 describe("a thousand sessions over one shared connection", () => {
   labTest("get all of their 10,000 answers, each its own, and each call runs once", async (lab) => {
-    const daemon = await startDaemon(lab, {
-      mcpServers: { ledger: ledgerEntry(lab, { isolation: "shared" }) },
-    });
+    const daemon = await lastingDaemon(lab, { ledger: sharedLedger(lab) });
     const sessions = await thousandSessions(lab, daemon);
     expect(new Set(sessions.map((session) => session.key)).size).toBe(SESSIONS);
     await Promise.all(sessions.map((session) => session.listen()));

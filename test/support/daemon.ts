@@ -1,130 +1,122 @@
-/** `holdfast serve` as a process that tests kill and start again at the same place. */
-import { spawn, type ChildProcess } from "node:child_process";
+/** `holdfast serve` as a process of its own over ledger servers, and official clients that connect to it. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
 import { writeFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import type { Lab } from "./lab.ts";
-import { freePort } from "./upstream-process.ts";
 
 const CLI = fileURLToPath(new URL("../../dist/app/cli.js", import.meta.url));
 const LEDGER_SERVER = fileURLToPath(new URL("../fixtures/ledger-server.mjs", import.meta.url));
 
-export interface DaemonOptions {
-  /** As in `holdfast.json`. */
-  readonly mcpServers: Readonly<Record<string, object>>;
-  /** The top level's own settings. */
-  readonly holdfast?: object;
-  readonly args?: readonly string[];
-}
-
-/** One place: a port, a configuration file and a state folder. Its processes come and go. */
 export interface Daemon {
-  readonly port: number;
-  /** Of the newest process. */
   readonly pid: number;
-  mcp(name: string): string;
-  /** Resolves when it listens; rejects if it ends before. */
-  start(): Promise<void>;
-  /** Starts it and does not wait. */
-  launch(): void;
-  /** SIGKILL, and gone when this resolves. */
-  kill(): Promise<void>;
+  /** `http://127.0.0.1:PORT` */
+  readonly address: string;
   stderr(): string;
+  signal(name: NodeJS.Signals): void;
+  /** Exit code, or the signal that ended it. */
+  readonly exited: Promise<number | NodeJS.Signals | null>;
 }
 
-/** The ledger server behind stdio, as an entry of `mcpServers`. `down`: the file that keeps it down. */
-export const ledgerEntry = (lab: Lab, settings: object = {}, down = lab.path("down")): object => ({
-  command: process.execPath,
-  args: [LEDGER_SERVER, "stdio"],
-  env: { LEDGER: lab.path("ledger"), PIDS: lab.path("pids"), DOWN: down },
-  holdfast: settings,
-});
-
-interface Life {
-  readonly child: ChildProcess;
-  readonly pid: number;
-  readonly listening: Promise<void>;
-  readonly exited: Promise<void>;
+/** An entry of the file: the ledger server behind stdio. `env` goes on top of what it needs. */
+export function ledgerEntry(lab: Lab, env: Readonly<Record<string, string>> = {}) {
+  const { LEDGER, PIDS, DOWN } = lab.env;
+  return {
+    command: process.execPath,
+    args: [LEDGER_SERVER, "stdio"],
+    env: { LEDGER, PIDS, DOWN, ...env },
+  };
 }
 
-function begin(
+/** Writes the configuration of the lab's daemon. */
+export function configure(lab: Lab, mcpServers: object, holdfast: object = {}): void {
+  writeFileSync(lab.path("holdfast.json"), JSON.stringify({ holdfast, mcpServers }));
+}
+
+/** A daemon that may not listen yet. */
+export interface Launched extends Omit<Daemon, "address"> {
+  /** Resolves to the address once it listens; rejects if it ends before. */
+  readonly listening: Promise<string>;
+}
+
+/** Starts it with the lab's configuration, and does not wait. */
+export function launchDaemon(
   lab: Lab,
-  port: number,
-  args: readonly string[],
-  hear: (line: string) => void,
-): Life {
-  const child = spawn(process.execPath, [CLI, "serve", ...args], {
-    // A thousand sessions at debug level would drown what a failing test has to say.
-    env: { ...lab.env, HOLDFAST_LOG_LEVEL: "info" },
+  listen = "127.0.0.1:0",
+  env: Readonly<Record<string, string>> = {},
+): Launched {
+  const args = [CLI, "serve", "--config", lab.path("holdfast.json"), "--listen", listen];
+  const child = spawn(process.execPath, args, {
+    env: { ...lab.env, ...env },
     stdio: ["ignore", "ignore", "pipe"],
   });
   const { pid } = child;
   if (pid === undefined) throw new Error("holdfast serve could not be started");
   lab.watch(pid);
-  const exited = new Promise<void>((resolve) => {
-    child.on("exit", () => {
-      resolve();
-    });
-  });
-  const listening = new Promise<void>((resolve, reject) => {
-    createInterface({ input: child.stderr }).on("line", (line) => {
-      hear(`${line}\n`);
-      if (line.includes(`127.0.0.1:${String(port)}`)) resolve();
-    });
-    child.on("exit", (code, signal) => {
-      reject(new Error(`holdfast serve ended with ${String(code ?? signal)} before it listened`));
-    });
-  });
-  // Nobody may be waiting for it when it is killed.
-  listening.catch(() => undefined);
-  return { child, pid, listening, exited };
-}
-
-/** Ready to be started. Ended with the lab. */
-export async function daemonAt(lab: Lab, options: DaemonOptions): Promise<Daemon> {
-  const file = lab.path("holdfast.json");
-  const { mcpServers, holdfast = {} } = options;
-  writeFileSync(file, JSON.stringify({ mcpServers, holdfast }));
-  const port = await freePort();
-  const listen = `127.0.0.1:${String(port)}`;
-  const args = ["--config", file, "--listen", listen, ...(options.args ?? [])];
-  let life: Life | undefined;
-  let stderr = "";
-  const living = (): Life => {
-    if (life === undefined) throw new Error("the daemon was never started");
-    return life;
-  };
-  const launch = () => {
-    life = begin(lab, port, args, (line) => {
-      stderr += line;
-      lab.log(line);
-    });
-  };
-  const endBy = async (signal: NodeJS.Signals) => {
-    const { child, exited } = living();
-    child.kill(signal);
+  const exited = once(child, "exit").then(
+    ([code, signal]) => (code ?? signal) as number | NodeJS.Signals | null,
+  );
+  const isGone = () => child.exitCode !== null || child.signalCode !== null;
+  lab.onClose(async () => {
+    if (!isGone()) child.kill("SIGTERM");
     await exited;
-  };
-  lab.onClose(() => (life === undefined ? Promise.resolve() : endBy("SIGTERM")));
-  return {
-    port,
-    get pid() {
-      return living().pid;
-    },
-    mcp: (name) => `http://${listen}/mcp/${name}`,
-    start: () => {
-      launch();
-      return living().listening;
-    },
-    launch,
-    kill: () => endBy("SIGKILL"),
-    stderr: () => stderr,
-  };
+  });
+  let stderr = "";
+  const listening = new Promise<string>((resolve, reject) => {
+    createInterface({ input: child.stderr }).on("line", (line) => {
+      stderr += `${line}\n`;
+      lab.log(`${line}\n`);
+      const said = /^holdfast: serving .* at (\S+)/.exec(line)?.[1];
+      if (said !== undefined) resolve(said);
+    });
+    void exited.then((how) => {
+      reject(new Error(`holdfast serve ended with ${String(how)} before it listened: ${stderr}`));
+    });
+  });
+  // Nobody may be waiting for it when a test kills it.
+  listening.catch(() => undefined);
+  return { pid, listening, stderr: () => stderr, signal: (name) => child.kill(name), exited };
 }
 
-/** Starts it, too. */
-export async function startDaemon(lab: Lab, options: DaemonOptions): Promise<Daemon> {
-  const daemon = await daemonAt(lab, options);
-  await daemon.start();
-  return daemon;
+/** Starts it with the lab's configuration; resolves when it listens, rejects if it ends before. */
+export async function startDaemon(lab: Lab, listen?: string): Promise<Daemon> {
+  const launched = launchDaemon(lab, listen);
+  return { ...launched, address: await launched.listening };
+}
+
+export interface Visitor {
+  readonly client: Client;
+  readonly transport: StreamableHTTPClientTransport;
+}
+
+export interface Visit {
+  /** Of a session that was begun before: then nothing is initialised. */
+  readonly sessionId?: string;
+  readonly token?: string;
+}
+
+/** The official client over Streamable HTTP. Closed with the lab. */
+export async function visit(
+  lab: Lab,
+  daemon: Daemon,
+  name: string,
+  { sessionId, token }: Visit = {},
+): Promise<Visitor> {
+  const headers = token === undefined ? {} : { Authorization: `Bearer ${token}` };
+  const transport = new StreamableHTTPClientTransport(new URL(`/mcp/${name}`, daemon.address), {
+    requestInit: { headers },
+    ...(sessionId === undefined ? {} : { sessionId }),
+  });
+  const client = new Client({ name: "e2e", version: "1.0.0" });
+  client.onerror = (error) => {
+    lab.log(`[client] ${error.message}\n`);
+  };
+  lab.onClose(() => client.close());
+  await client.connect(transport as unknown as Parameters<Client["connect"]>[0], {
+    timeout: 60_000,
+  });
+  return { client, transport };
 }

@@ -48,6 +48,8 @@ function clientOf({ handshake }: SessionRow): string {
 function stateOf(row: SessionRow, live: SessionStatus | undefined, now: number): Listed["state"] {
   if (row.endedAt !== undefined) return "ended";
   if (live !== undefined) return live.isAttached ? "attached" : "detached";
+  // Its process is gone, and without a key its client can't return to another.
+  if (row.keyDigest === undefined) return "ended";
   return sessionOverAt(row) > now ? "detached" : "expired";
 }
 

@@ -34,7 +34,7 @@ export class Gets {
       return;
     }
     this.#lookup.find(request, response, visit, undefined, (session) => {
-      session.protocolVersion = versionOf(headers) ?? session.protocolVersion;
+      session.protocolVersion ??= versionOf(headers);
       this.#open(session, response, id);
     });
   }

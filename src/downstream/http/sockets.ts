@@ -9,12 +9,19 @@ import { errorBody, type Trouble } from "./answers.ts";
 /** Beyond the bound this many are told so; the rest are cut. */
 const SURPLUS_MAX = 256;
 
+export interface SocketUser {
+  readonly principal: string;
+  readonly upstream: string;
+}
+
 export class Sockets {
   readonly #max: number;
   readonly #all = new Set<Duplex>();
   readonly #surplus = new WeakSet<Duplex>();
-  /** Answers under way, beside which nothing may be written to their socket. */
-  readonly #answers = new WeakMap<Duplex, Set<ServerResponse>>();
+  /** Who used it last, and for what. */
+  readonly #users = new Map<Duplex, SocketUser>();
+  /** Answers under way, in the order of their requests: nothing else may be written there. */
+  readonly #answering = new WeakMap<Duplex, Set<ServerResponse>>();
 
   constructor(max: number) {
     this.#max = max;
@@ -36,6 +43,7 @@ export class Sockets {
     this.#all.add(socket);
     socket.on("close", () => {
       this.#all.delete(socket);
+      this.#users.delete(socket);
     });
     return true;
   }
@@ -46,15 +54,26 @@ export class Sockets {
   }
 
   answering(socket: Duplex, response: ServerResponse): void {
-    const answers = this.#answers.get(socket) ?? new Set();
-    this.#answers.set(socket, answers.add(response));
+    const answers = this.#answering.get(socket) ?? new Set();
+    this.#answering.set(socket, answers.add(response));
     response.on("close", () => {
       answers.delete(response);
     });
   }
 
+  /** The answers that are due on this connection, the next one first. */
   answersOn(socket: Duplex): readonly ServerResponse[] {
-    return [...(this.#answers.get(socket) ?? [])];
+    return [...(this.#answering.get(socket) ?? [])];
+  }
+
+  /** A request on this connection was admitted. */
+  usedBy(socket: Duplex, user: SocketUser): void {
+    if (this.#all.has(socket)) this.#users.set(socket, user);
+  }
+
+  /** Cuts the connections of those who would not be admitted any more: streams last longer than tokens. */
+  review(isAdmitted: (user: SocketUser) => boolean): void {
+    for (const [socket, user] of this.#users) if (!isAdmitted(user)) socket.destroy();
   }
 
   destroyAll(): void {
