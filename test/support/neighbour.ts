@@ -22,9 +22,9 @@ let neighbours = 0;
 export function neighbourOf(session: RawSession): Neighbour {
   const name = `neighbour${String(neighbours++)}`;
   const taken: number[] = [];
-  let isLeaving = false;
+  const leaving = new AbortController();
   const living = (async () => {
-    while (!isLeaving) {
+    while (!leaving.signal.aborted) {
       const nonce = `${name}-${String(taken.length)}`;
       const tool = taken.length % 2 === 0 ? "read_value" : "append";
       const before = performance.now();
@@ -40,7 +40,7 @@ export function neighbourOf(session: RawSession): Neighbour {
   return {
     calls: () => taken.length,
     leave: async () => {
-      isLeaving = true;
+      leaving.abort();
       await living;
       const sorted = [...taken].sort((a, b) => a - b);
       const at = (q: number) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];

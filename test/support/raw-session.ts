@@ -3,7 +3,7 @@
  * counted, however often it came, and a stream that broke is taken up again only when a test says so.
  * For a thousand sessions in one test, and for questions that the SDK's client does not let one ask.
  */
-import { Agent, request as httpRequest, type IncomingMessage } from "node:http";
+import { request as httpRequest, type Agent, type IncomingMessage } from "node:http";
 import type { Answer, CallData, Reply } from "./holdfast-process.ts";
 import { until } from "./lab.ts";
 
