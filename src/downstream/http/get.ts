@@ -40,7 +40,8 @@ export class Gets {
   }
 
   #open(session: McpSession, response: ServerResponse, id: EventId | undefined): void {
-    const why = session.refusal();
+    // Not what is unread: a client whose connection died in silence comes back to read it.
+    const why = session.crowd();
     if (why !== undefined) {
       refuse(response, trouble(503, why, ["Retry-After", "1"]));
       return;

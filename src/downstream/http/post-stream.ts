@@ -159,7 +159,7 @@ export class PostStream implements ClientStream {
     const outlet = new Outlet(response);
     this.#way = { kind: "open", outlet };
     // It may look open to us only: the newer connection is the one that lives.
-    if (before.kind === "open") before.outlet.end();
+    if (before.kind === "open") before.outlet.giveWay();
     this.#watch(response);
     const missed = this.#ring?.after(seq);
     if (missed?.isComplete === false) this.#tellGap(outlet, undefined);

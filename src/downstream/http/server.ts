@@ -165,12 +165,12 @@ class HttpListener implements NetworkListener {
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    socket.on("error", () => undefined);
     if (request.headers.upgrade?.toLowerCase() !== "websocket") {
       readmit(request, socket, head);
       this.#server.emit("connection", socket);
       return;
     }
+    socket.on("error", () => undefined);
     const entrance = this.#enter(request, socket);
     if (entrance.kind === "refused") {
       refuseSocket(socket, entrance.trouble);
