@@ -55,14 +55,7 @@ class Daemon {
       auth: settings.auth,
       isBeyondLoopback: isBeyondLoopback(settings.listen),
     });
-    const upstreams = [...plan.upstreams.values()];
-    this.#listener = networkListener({
-      world,
-      log,
-      settings,
-      upstreams,
-      gatekeeper: this.#gatekeeper,
-    });
+    this.#listener = networkListener({ world, log, plan, gatekeeper: this.#gatekeeper });
     this.#reloader = new Reloader(request, engine, plan);
   }
 
@@ -88,6 +81,7 @@ class Daemon {
   async #start(): Promise<void> {
     const engine = this.#engine;
     const { upstreams, journal, settings, configPath } = this.#plan;
+    this.#sayDegraded();
     for (const plan of upstreams.values()) engine.proxy.add(engine.contextOf(plan));
     engine.proxy.start();
     await engine.open({
@@ -106,6 +100,13 @@ class Daemon {
     process.stderr.write(
       `holdfast: serving ${count} at ${this.#address} (/mcp/NAME, /sse/NAME, /ws/NAME)\n`,
     );
+  }
+
+  #sayDegraded(): void {
+    const [plan] = this.#plan.upstreams.values();
+    const why = plan?.identity.degraded;
+    if (why === undefined) return;
+    this.#engine.log("warn", `calls of an earlier process may wait for a person: ${why}`);
   }
 
   #heedSignals(): void {

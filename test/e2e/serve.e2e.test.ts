@@ -38,6 +38,16 @@ const HELLO = {
   clientInfo: { name: "raw", version: "1" },
 };
 
+/** Kills the servers; resolves when the daemon knows that its first one is gone. */
+async function keepDown(lab: Lab): Promise<void> {
+  touch(lab.path("down"));
+  for (const pid of lab.serverPids().filter(isAlive)) process.kill(pid, "SIGKILL");
+  await until("the daemon to know that its server is gone", async () => {
+    const connections = (await status(lab))[0]?.upstreams[0]?.connections;
+    return connections !== undefined && connections.serving === undefined;
+  });
+}
+
 async function twoServers(lab: Lab, listen?: string): Promise<Daemon> {
   configure(lab, { one: ledgerEntry(lab), two: ledgerEntry(lab) });
   return startDaemon(lab, listen);
@@ -72,8 +82,7 @@ describe("a daemon", () => {
       const first = await twoServers(lab, listen);
       const before = await visit(lab, first, "one");
       await answers(before, "before");
-      touch(lab.path("down"));
-      for (const pid of lab.serverPids().filter(isAlive)) process.kill(pid, "SIGKILL");
+      await keepDown(lab);
       const lost = append(before, "waiting");
       lost.catch(() => undefined);
       await until(
@@ -177,8 +186,7 @@ describe("a configuration that changes", () => {
       await said(daemon, "changed 'one'");
       await answers(one, "after");
       expect(lab.serverPids()).toHaveLength(1);
-      touch(lab.path("down"));
-      for (const pid of lab.serverPids().filter(isAlive)) process.kill(pid, "SIGKILL");
+      await keepDown(lab);
       const told = await append(one, "too late");
       expect(told).toMatchObject({ isError: true, told: { state: "expired", executed: "no" } });
       daemon.signal("SIGHUP");
