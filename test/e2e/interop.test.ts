@@ -2,22 +2,16 @@
  * The official SDK client works through Holdfast against the official server-everything exactly as
  * without it. Permitted differences: `listChanged` declared by us, our own `_meta` keys.
  */
-import { spawn } from "node:child_process";
-import { createRequire } from "node:module";
-import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
 import { describe, expect } from "vitest";
+import { EVERYTHING, everythingOverHttp } from "../support/http-servers.ts";
 import { record, type Recording } from "../support/interop-script.ts";
 import { labTest, type Lab } from "../support/lab.ts";
-import { freePort } from "../support/upstream-process.ts";
 
 const CLI = fileURLToPath(new URL("../../dist/app/cli.js", import.meta.url));
-const EVERYTHING = createRequire(import.meta.url).resolve(
-  "@modelcontextprotocol/server-everything/dist/index.js",
-);
 
 function withoutKeys(env: Readonly<Record<string, string>>, drop: (name: string) => boolean) {
   return Object.fromEntries(Object.entries(env).filter(([name]) => !drop(name)));
@@ -37,29 +31,6 @@ function stdio(lab: Lab, args: readonly string[]): Transport {
     lab.log(chunk.toString());
   });
   return transport as Transport;
-}
-
-/** server-everything over Streamable HTTP, until the lab closes. */
-async function everythingOverHttp(lab: Lab): Promise<string> {
-  const port = await freePort();
-  const child = spawn(process.execPath, [EVERYTHING, "streamableHttp"], {
-    env: { ...lab.env, PORT: String(port) },
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  lab.onClose(() => {
-    child.kill("SIGKILL");
-    return Promise.resolve();
-  });
-  if (child.pid !== undefined) lab.watch(child.pid);
-  await new Promise<void>((resolve, reject) => {
-    createInterface({ input: child.stderr }).on("line", (line) => {
-      if (line.includes("listening")) resolve();
-    });
-    child.on("exit", (code) => {
-      reject(new Error(`server-everything exited with ${String(code)}`));
-    });
-  });
-  return `http://127.0.0.1:${String(port)}/mcp`;
 }
 
 /** Our own word in an answer may be there; nothing else may differ. */
