@@ -1,7 +1,7 @@
 /** Makes the connector for what a run wraps. */
 import type { World } from "../base/world.ts";
+import type { TransportKind } from "../core/transport.ts";
 import type { Connector, Log } from "../ports.ts";
-import type { HttpConnectorOptions } from "../upstream/http.ts";
 import { stdioConnector } from "../upstream/stdio.ts";
 import type { ChildRecord } from "../upstream/stdio.ts";
 import type { RunPlan } from "./options.ts";
@@ -21,9 +21,10 @@ export function newConnector(plan: RunPlan, parts: ConnectorParts): Connector {
   const { target, settings, maskValues } = plan;
   const { world, log } = parts;
   if (target.kind !== "stdio") {
-    const { url, headers } = target;
+    const { kind, url, headers } = target;
     const replyMaxBytes = settings.resultMaxBytes;
-    return lazyHttp({ world, log, maskValues, url, headers, replyMaxBytes }, plan.targetText);
+    const options = { world, log, maskValues, url, headers, replyMaxBytes };
+    return lazily(kind, plan.targetText, () => REMOTE[kind](options));
   }
   return stdioConnector({
     world,
@@ -39,14 +40,32 @@ export function newConnector(plan: RunPlan, parts: ConnectorParts): Connector {
   });
 }
 
-/** The HTTP upstream is loaded only where it is used: start-up time is a promise. */
-function lazyHttp(options: HttpConnectorOptions, target: string): Connector {
+type RemoteKind = Exclude<TransportKind, "stdio">;
+
+/** What the connectors to a URL are told; each has more options, with defaults. */
+interface RemoteOptions {
+  readonly world: World;
+  readonly log: Log;
+  readonly maskValues: readonly string[];
+  readonly url: string;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly replyMaxBytes: number;
+}
+
+const REMOTE: Readonly<Record<RemoteKind, (options: RemoteOptions) => Promise<Connector>>> = {
+  http: async (options) => (await import("../upstream/http.ts")).httpConnector(options),
+  sse: async (options) => (await import("../upstream/sse.ts")).sseConnector(options),
+  ws: async (options) => (await import("../upstream/websocket.ts")).webSocketConnector(options),
+};
+
+/** A transport is loaded only where it is used: start-up time is a promise. */
+function lazily(kind: RemoteKind, target: string, load: () => Promise<Connector>): Connector {
   let connector: Connector | undefined;
   return {
-    kind: "http",
+    kind,
     target,
     async dial(events, resume, signal) {
-      connector ??= (await import("../upstream/http.ts")).httpConnector(options);
+      connector ??= await load();
       return connector.dial(events, resume, signal);
     },
   };

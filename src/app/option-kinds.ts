@@ -113,6 +113,11 @@ export const choice = <const T extends string>(words: Words, choices: readonly T
   read: readChoice(choices),
 });
 
+export const choiceOrNone = <const T extends string>(
+  words: Words,
+  choices: readonly T[],
+): Option<T | undefined> => ({ ...choice(words, choices), read: orNone(readChoice(choices)) });
+
 export const text = (words: Words, type: "text" | "path"): Option<string | undefined> => ({
   ...words,
   type,

@@ -10,6 +10,7 @@ import {
   boolean,
   bytes,
   choice,
+  choiceOrNone,
   duration,
   global,
   headers,
@@ -230,6 +231,15 @@ const target = {
   cwd: text(
     start("cwd", "none", "Folder in which the server is started. Default: this one."),
     "path",
+  ),
+  transport: choiceOrNone(
+    start(
+      "transport",
+      "none",
+      "How a URL is spoken to: Streamable HTTP, the older HTTP+SSE, or WebSocket. Default: ws for " +
+        "ws: and wss:, else http.",
+    ),
+    ["http", "sse", "ws"],
   ),
   header: headers(
     start("header", "none", 'HTTP header for the server, "Name: value"; may be repeated.'),

@@ -8,7 +8,7 @@ import { identify } from "./identity.ts";
 import type { ClientSettings, RunPlan, Settings, Target, ToolSettings } from "./options.ts";
 import type { FlagValues, Layer } from "./resolve.ts";
 import { envLayer, flagLayer, resolveSettings } from "./resolve.ts";
-import { inheritedEnv, nameOf, readUrl, secretsOf, targetText } from "./target.ts";
+import { inheritedEnv, kindOf, nameOf, readUrl, secretsOf, targetText } from "./target.ts";
 
 /** What a person asked to wrap. */
 export type Wanted =
@@ -44,7 +44,9 @@ interface Source {
 
 function ownTarget(wanted: Wanted & { kind: "command" | "url" }, around: Surroundings): Target {
   if (wanted.kind === "url") {
-    return { kind: "http", url: readUrl(wanted.url, "URL"), headers: {} };
+    const url = readUrl(wanted.url, "URL");
+    // What `--transport` says comes on top (see `adjusted`), so nothing can be wrong here yet.
+    return { kind: kindOf(url, undefined, "URL"), url, headers: {} };
   }
   const [command, ...args] = wanted.words;
   if (command === undefined || command.trim() === "") {
@@ -89,7 +91,13 @@ async function sourceOf(
 function adjusted(target: Target, settings: Settings): Target {
   if (target.kind !== "stdio") {
     if (settings.cwd !== undefined) throw new ConfigError("--cwd is for a command, not for a URL");
-    return { ...target, headers: { ...target.headers, ...settings.header } };
+    const { transport } = settings;
+    const kind =
+      transport === undefined ? target.kind : kindOf(target.url, transport, "--transport");
+    return { ...target, kind, headers: { ...target.headers, ...settings.header } };
+  }
+  if (settings.transport !== undefined) {
+    throw new ConfigError("--transport is for a URL, not for a command");
   }
   if (Object.keys(settings.header).length > 0) {
     throw new ConfigError("--header is for a URL, not for a command");

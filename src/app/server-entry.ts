@@ -10,7 +10,8 @@ import { didYouMean } from "./nearest.ts";
 import type { ClientSettings, Target, ToolSettings } from "./options.ts";
 import type { Layer } from "./resolve.ts";
 import { absolutePath } from "./resolve.ts";
-import { inheritedEnv, notYet, readUrl } from "./target.ts";
+import type { UrlKind } from "./target.ts";
+import { inheritedEnv, kindOf, readUrl } from "./target.ts";
 
 export interface ServerEntry {
   readonly target: Target;
@@ -98,7 +99,14 @@ class EntryReader {
   }
 }
 
-const HTTP_TYPES = ["http", "streamable-http", "streamableHttp"];
+/** The words for a URL's transport that users have in their files. */
+const URL_TYPES: Readonly<Record<string, UrlKind>> = {
+  http: "http",
+  "streamable-http": "http",
+  streamableHttp: "http",
+  sse: "sse",
+  ws: "ws",
+};
 const TYPES = ["stdio", "http", "streamable-http", "sse", "ws"];
 
 function readTarget(entry: JsonObject, where: string, file: string, around: Surroundings): Target {
@@ -108,9 +116,9 @@ function readTarget(entry: JsonObject, where: string, file: string, around: Surr
   if (hasUrl === (entry["command"] !== undefined)) {
     throw new ConfigError(`${where}: expected either "command" or "url"`);
   }
-  const type = entry["type"] ?? entry["transport"] ?? (hasUrl ? "http" : "stdio");
-  if (type === "sse" || type === "ws") throw notYet(`${where}.type`, type);
-  if (typeof type !== "string" || (type !== "stdio" && !HTTP_TYPES.includes(type))) {
+  const given = entry["type"] ?? entry["transport"];
+  const type = given ?? (hasUrl ? "http" : "stdio");
+  if (typeof type !== "string" || (type !== "stdio" && !Object.hasOwn(URL_TYPES, type))) {
     const word = JSON.stringify(type);
     throw new ConfigError(
       `${where}.type: ${word} is not right; expected one of ${TYPES.join(", ")}`,
@@ -121,7 +129,9 @@ function readTarget(entry: JsonObject, where: string, file: string, around: Surr
   }
   if (hasUrl) {
     const url = readUrl(read.text(urlKey) ?? "", `${where}.${urlKey}`);
-    return { kind: "http", url, headers: read.texts("headers") };
+    const asked = given === undefined ? undefined : URL_TYPES[type];
+    const kind = kindOf(url, asked, `${where}: type`);
+    return { kind, url, headers: read.texts("headers") };
   }
   const command = read.text("command") ?? "";
   if (command.trim() === "") throw new ConfigError(`${where}.command: is empty`);

@@ -58,7 +58,12 @@ export function inheritedEnv(
   return kept;
 }
 
-/** Reads an address. Throws `ConfigError` unless it is `http:` or `https:`. */
+/** How a URL may be spoken to. */
+export type UrlKind = Exclude<Target["kind"], "stdio">;
+
+const SCHEMES = ["http:", "https:", "ws:", "wss:"];
+
+/** Reads an address. Throws `ConfigError` unless it is `http:`, `https:`, `ws:` or `wss:`. */
 export function readUrl(text: string, origin: string): string {
   let url: URL;
   try {
@@ -66,18 +71,25 @@ export function readUrl(text: string, origin: string): string {
   } catch {
     throw new ConfigError(`${origin}: "${text}" is not a URL; expected like https://host/mcp`);
   }
-  if (url.protocol === "ws:" || url.protocol === "wss:") throw notYet(origin, "ws");
-  if (url.protocol !== "http:" && url.protocol !== "https:") {
-    throw new ConfigError(`${origin}: "${text}" is not right; expected an http: or https: URL`);
+  if (!SCHEMES.includes(url.protocol)) {
+    throw new ConfigError(
+      `${origin}: "${text}" is not right; expected an http:, https:, ws: or wss: URL`,
+    );
   }
   return text;
 }
 
-export const notYet = (origin: string, type: string) =>
-  new ConfigError(
-    `${origin}: "${type}" comes with holdfast serve; not supported for this server yet ` +
-      "(supported: stdio, http)",
-  );
+/**
+ * The transport for `url`: the one that was asked for, else the one that its scheme stands for.
+ * Throws `ConfigError`, which begins with `origin`, if the two don't go together.
+ */
+export function kindOf(url: string, asked: UrlKind | undefined, origin: string): UrlKind {
+  const isSocket = new URL(url).protocol.startsWith("ws");
+  const kind = asked ?? (isSocket ? "ws" : "http");
+  if ((kind === "ws") === isSocket) return kind;
+  const wanted = isSocket ? "an http: or https: URL" : "a ws: or wss: URL";
+  throw new ConfigError(`${origin} "${kind}" wants ${wanted}`);
+}
 
 const secretHeader = (name: string) =>
   !/^(accept|content-type|user-agent|mcp-.*|x-request-id)$/i.test(name);

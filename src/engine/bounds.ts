@@ -41,7 +41,7 @@ export class ProcessBounds {
 
 /** What one upstream and its sessions hold. */
 export class Bounds {
-  readonly #limits: Limits;
+  #limits: Limits;
   readonly #process: ProcessBounds;
   readonly #sessions = new Map<string, Held>();
   #calls = 0;
@@ -50,6 +50,11 @@ export class Bounds {
   constructor(limits: Limits, process = new ProcessBounds(limits)) {
     this.#limits = limits;
     this.#process = process;
+  }
+
+  /** Other limits from now on; those of the process stay. What is over them already is not touched. */
+  change(limits: Limits): void {
+    this.#limits = limits;
   }
 
   /** Why a call of so many bytes is refused, or undefined after it has been counted in. */

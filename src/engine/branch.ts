@@ -8,6 +8,7 @@ import { isOpen, type SessionRow, sessionIdOf } from "../core/session.ts";
 import type { SavedLink } from "../core/saved-link.ts";
 import type { SessionStatus, UpstreamState, UpstreamSummary } from "../core/status.ts";
 import type { ClientHandler, ClientLink, Door, Journal } from "../ports.ts";
+import { type BranchNews, changeBranch } from "./branch-change.ts";
 import type { EngineContext } from "./context.ts";
 import type { ControlTool } from "./control-tool.ts";
 import { Delivery } from "./delivery.ts";
@@ -224,6 +225,14 @@ export class Branch implements Door {
     const lines = [...this.lines.all()];
     await Promise.all(lines.map((line) => line.renew(this.context.settings.drainMs, cause)));
     return lines.length;
+  }
+
+  /**
+   * Takes on what its entry of the configuration says now; resolves when that is in force everywhere.
+   * `isElsewhere`: the connector leads somewhere else, or there in another way.
+   */
+  change(news: BranchNews, isElsewhere: boolean, cause: string): Promise<void> {
+    return changeBranch(this, news, isElsewhere, cause);
   }
 
   /** No new sessions and no new connections from now on. */

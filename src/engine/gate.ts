@@ -27,9 +27,11 @@ export interface GateLine {
   pump(): void;
 }
 
+export type GateSettings = Pick<Settings, "backlogWindow" | "replayRate" | "concurrency">;
+
 export interface GateContext {
   readonly world: World;
-  readonly settings: Pick<Settings, "backlogWindow" | "replayRate" | "concurrency">;
+  readonly settings: GateSettings;
   readonly fatal: (error: unknown) => void;
 }
 
@@ -41,6 +43,7 @@ const classOf = (turns: Turns) =>
 
 export class Gate {
   readonly #context: GateContext;
+  #settings: GateSettings;
   readonly #pace: Pace;
   readonly #turns: Turns;
   readonly #slots: PQueue<Turns, ClaimOptions>;
@@ -50,6 +53,7 @@ export class Gate {
 
   constructor(context: GateContext) {
     this.#context = context;
+    this.#settings = context.settings;
     this.#pace = new Pace(context.world, context.settings.replayRate, () => {
       for (const line of this.#lines) line.pump();
       this.#grant();
@@ -59,6 +63,14 @@ export class Gate {
       window: () => this.#window,
     });
     this.#slots = new PQueue({ concurrency: 1, queueClass: classOf(this.#turns) });
+  }
+
+  /** Other settings from now on. */
+  change(settings: GateSettings): void {
+    this.#settings = settings;
+    this.#pace.change(settings.replayRate);
+    this.#resize(this.#window);
+    for (const line of this.#lines) line.pump();
   }
 
   // ── The window ────────────────────────────────────────────────────────────────────────────────
@@ -123,7 +135,7 @@ export class Gate {
   }
 
   #resize(size: number): void {
-    this.#window = Math.min(this.#context.settings.backlogWindow, size);
+    this.#window = Math.min(this.#settings.backlogWindow, size);
     this.#grant();
   }
 
@@ -144,14 +156,14 @@ export class Gate {
   /** Claims wait for nothing but a slot, and there could be more slots. */
   get #isShort(): boolean {
     const isFull = this.#slots.pending >= this.#window;
-    return this.#turns.waiting > 0 && isFull && this.#window < this.#context.settings.backlogWindow;
+    return this.#turns.waiting > 0 && isFull && this.#window < this.#settings.backlogWindow;
   }
 
   // ── Concurrency (option --concurrency) ────────────────────────────────────────────────────────
 
   /** Whether one more call may be under way, of the backlog or not. */
   get hasRoom(): boolean {
-    const { concurrency } = this.#context.settings;
+    const { concurrency } = this.#settings;
     return concurrency === undefined || this.#underWay < concurrency;
   }
 
@@ -167,6 +179,6 @@ export class Gate {
 
   /** With a limit, what came back makes room for a call that waits on any line. */
   useRoom(): void {
-    if (this.#context.settings.concurrency !== undefined) this.#grant();
+    if (this.#settings.concurrency !== undefined) this.#grant();
   }
 }

@@ -47,6 +47,13 @@ export class Held {
     this.#calls.set(row.id, { journal, row, isSound, stopTimer });
   }
 
+  /** Leaves all of them to `other`. */
+  moveTo(other: Held): void {
+    const calls = [...this.#calls.values()];
+    this.stop();
+    for (const { journal, row, isSound } of calls) other.add(journal, row, isSound);
+  }
+
   /** A person withdraws it; false if it is not held, or somebody else's change came first. */
   cancel(id: string, cause: string): Promise<boolean> {
     return this.#end(id, cause, false);

@@ -5,6 +5,9 @@ import type { Cataloguer } from "./cataloguer.ts";
 import type { EngineContext } from "./context.ts";
 import type { LiveCall } from "./live-call.ts";
 
+export const OTHER_CREDENTIALS =
+  "it was accepted under credentials that the configuration has no more";
+
 /** How a call that must not be sent any more ends; undefined if it may go. */
 export function lastLook(
   context: EngineContext,
@@ -13,6 +16,9 @@ export function lastLook(
 ): CallChange | undefined {
   const at = context.world.now();
   const { id } = call.row;
+  if (call.row.credentials !== context.identity.credentials) {
+    return { kind: "expire", id, cause: OTHER_CREDENTIALS, at };
+  }
   const cause = changedTool(context, cataloguer, call);
   if (cause !== undefined) return { kind: "bury", id, reason: "tool_changed", cause, at };
   // A deferral that is being written comes first, and sets another deadline.

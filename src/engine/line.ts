@@ -134,14 +134,20 @@ export class Line {
 
   /** Connects anew. What is in flight may end within `graceMs`, what comes meanwhile waits. */
   async renew(graceMs: number, cause: string): Promise<void> {
+    await this.settle(graceMs);
+    // First, so that nothing that waited goes over the connection that is given up.
+    this.supervisor.renew(failure("reset", cause));
+    this.queue.resume();
+  }
+
+  /** Sends nothing more. Resolves when what is in flight has ended, or `graceMs` are over. */
+  async settle(graceMs: number): Promise<void> {
     const { world } = this.#context;
     this.queue.pause();
     const endAt = world.now() + graceMs;
     while (this.dispatcher.underWay > 0 && world.now() < endAt) {
       await new Promise<void>((resolve) => world.timer(RENEW_LOOK_MS, resolve));
     }
-    this.supervisor.renew(failure("reset", cause));
-    this.queue.resume();
   }
 
   /** `isLeft`: calls in flight whose end is the next process's business. */

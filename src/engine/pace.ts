@@ -9,7 +9,7 @@ const WIDEN_AFTER_MS = 250;
 export class Pace {
   readonly #world: World;
   /** Between two calls, ms. */
-  readonly #gapMs: number;
+  #gapMs = 0;
   readonly #wake: () => void;
   #nextAt = 0;
   #stopWake: (() => void) | undefined;
@@ -19,8 +19,13 @@ export class Pace {
   /** `ratePerSecond`: undefined for no fixed rate. */
   constructor(world: World, ratePerSecond: number | undefined, wake: () => void) {
     this.#world = world;
-    this.#gapMs = ratePerSecond === undefined ? 0 : 1_000 / ratePerSecond;
     this.#wake = wake;
+    this.change(ratePerSecond);
+  }
+
+  change(ratePerSecond: number | undefined): void {
+    this.#gapMs = ratePerSecond === undefined ? 0 : 1_000 / ratePerSecond;
+    this.#nextAt = 0;
   }
 
   /** True if one more call may go now; otherwise a wake-up is planned. */

@@ -119,7 +119,8 @@ export class Proxy {
     branch.close();
     await Promise.all([...branch.stays()].map((stay) => stay.dismiss(cause)));
     await drain(branch.context, branch.lines.everything(), cause);
-    branch.rescuer.stop();
+    branch.rescuer.leaveTo(this.#orphaned());
+    this.#caretaker.review();
   }
 
   /** The journal is open; the first of `opened` is this process's own. Resolves when calls may come. */
@@ -188,12 +189,16 @@ export class Proxy {
       const isSound = !one.isAbandoned && report.wentBackwards === undefined;
       for (const row of live) {
         if (this.#branchOf(row) !== undefined) continue;
-        this.#orphans ??= new Held(this.#process, () => {
-          this.#caretaker.review();
-        });
-        this.#orphans.add(one.journal, row, isSound);
+        this.#orphaned().add(one.journal, row, isSound);
       }
     }
+  }
+
+  #orphaned(): Held {
+    this.#orphans ??= new Held(this.#process, () => {
+      this.#caretaker.review();
+    });
+    return this.#orphans;
   }
 
   #needs(journal: Journal): boolean {

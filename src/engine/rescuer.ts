@@ -223,6 +223,19 @@ export class Rescuer {
     );
   }
 
+  /** The upstream goes out of service: what it still owes waits for a person. */
+  leaveTo(held: Held): void {
+    for (const { calls } of this.#groups) {
+      for (const { journal, row, bytes } of calls) {
+        this.#hooks.registry.remove(row.id);
+        this.#context.bounds.release(row.sessionId, bytes);
+        held.add(journal, row, true);
+      }
+    }
+    this.held.moveTo(held);
+    this.stop();
+  }
+
   /** Held and waiting calls stay on disk. */
   stop(): void {
     this.held.stop();

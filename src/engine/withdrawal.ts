@@ -38,16 +38,18 @@ async function withdraw(
   await Promise.all(own.map((call) => line.dispatcher.cancel(call, cause)));
 }
 
-/** Ends all that waits as not executed: the server's state that it relied on is gone. */
+/** Ends what waits, all of it by default, as not executed: what it relied on is gone. */
 export async function expireWaiting(
   context: EngineContext,
   line: Line,
   cause: string,
+  isMeant: (call: LiveCall) => boolean = () => true,
 ): Promise<void> {
   const at = context.world.now();
   await Promise.all(
     line.queue
       .calls()
+      .filter(isMeant)
       .map((call) => line.dispatcher.stop(call, { kind: "expire", id: call.row.id, cause, at })),
   );
 }

@@ -79,6 +79,16 @@ describe("an entry", () => {
     });
   });
 
+  test.each([
+    ["https://h/sse", "sse", "sse"],
+    ["http://h/sse", "sse", "sse"],
+    ["wss://h/mcp", "ws", "ws"],
+    ["ws://h/mcp", undefined, "ws"],
+  ])("of %s with type %s is spoken to over %s", (url, type, kind) => {
+    const { target } = entryOf({ ...(type === undefined ? {} : { type }), url });
+    expect(target).toEqual({ kind, url, headers: {} });
+  });
+
   test("keeps settings of tools and clients", () => {
     const entry = entryOf({
       command: "srv",
@@ -115,12 +125,11 @@ describe("an entry", () => {
     [{ url: "https://h", type: "stdio" }, 'mcpServers.s: type "stdio" wants "command"'],
     [{ url: "https://h", type: "grpc" }, 'mcpServers.s.type: "grpc" is not right; expected one of'],
     [{ url: "h/mcp" }, 'mcpServers.s.url: "h/mcp" is not a URL'],
-    [{ url: "ftp://h" }, 'mcpServers.s.url: "ftp://h" is not right; expected an http: or https:'],
-    [
-      { url: "https://h", type: "sse" },
-      'mcpServers.s.type: "sse" comes with holdfast serve; not supported for this server yet',
-    ],
-    [{ url: "wss://h", type: "ws" }, 'mcpServers.s.type: "ws" comes with holdfast serve'],
+    [{ url: "ftp://h" }, 'mcpServers.s.url: "ftp://h" is not right; expected an http:, https:'],
+    [{ url: "wss://h", type: "sse" }, 'mcpServers.s: type "sse" wants an http: or https: URL'],
+    [{ url: "https://h", type: "ws" }, 'mcpServers.s: type "ws" wants a ws: or wss: URL'],
+    [{ command: "a", type: "sse" }, 'mcpServers.s: type "sse" wants "url"'],
+    [{ url: "https://h", type: "toString" }, '"toString" is not right; expected one of'],
   ])("%j is refused", (entry, message) => {
     expect(() => entryOf(entry)).toThrow(message);
   });

@@ -1,9 +1,10 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
-import type { RequestListener } from "node:http";
+import type { RequestListener, ServerResponse } from "node:http";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { WebSocketServer } from "ws";
 import type { Check } from "../../src/app/commands/doctor.ts";
 import { runCommandLine } from "../../src/app/command-line.ts";
 import { testFolder, testOutside } from "./support/outside.ts";
@@ -187,6 +188,70 @@ describe("with a URL", () => {
     expect(gone.byName.get("server 127.0.0.1:1")?.text).toMatch(
       /fetch failed: .*(ECONNREFUSED|bad port)/,
     );
+  });
+});
+
+describe("with a server of an older or another transport", () => {
+  const reply = (text: string): string | undefined => {
+    const { id } = JSON.parse(text) as { id?: number };
+    const serverInfo = { name: "old", version: "1" };
+    const result = { protocolVersion: "2024-11-05", serverInfo, tools: [{ name: "a" }] };
+    return id === undefined ? undefined : JSON.stringify({ jsonrpc: "2.0", id, result });
+  };
+
+  test("says hello over HTTP+SSE", async () => {
+    let stream: ServerResponse | undefined;
+    const url = await listen((request, response) => {
+      if (request.method === "GET") {
+        stream = response.writeHead(200, { "content-type": "text/event-stream" });
+        stream.write("event: endpoint\r\ndata: /message?sessionId=1\r\n\r\n");
+        return;
+      }
+      let body = "";
+      request.on("data", (chunk) => (body += String(chunk)));
+      request.on("end", () => {
+        response.writeHead(202).end();
+        const text = reply(body);
+        if (text !== undefined) stream?.write(`event: message\ndata: ${text}\n\n`);
+      });
+    });
+    const { code, byName } = await checksOf([url, "--transport", "sse"]);
+    expect(byName.get(`server ${new URL(url).host}`)?.text).toContain(
+      "old 1, MCP 2024-11-05, 1 tools",
+    );
+    expect(code).toBe(0);
+  });
+
+  test("says that a page is no event stream", async () => {
+    const url = await listen((_, response) =>
+      response.writeHead(200, { "content-type": "text/html" }).end("<html>"),
+    );
+    const { code, byName } = await checksOf([url, "--transport", "sse"]);
+    expect(byName.get(`server ${new URL(url).host}`)?.text).toContain("is it of type http?");
+    expect(code).toBe(1);
+  });
+
+  test("says hello over WebSocket, or tells the HTTP status", async () => {
+    const server = new WebSocketServer({ host: "127.0.0.1", port: 0 });
+    onTestFinished(() => {
+      for (const client of server.clients) client.terminate();
+      server.close();
+    });
+    await new Promise((resolve) => server.once("listening", resolve));
+    server.on("connection", (socket) => {
+      socket.on("message", (data: Buffer) => {
+        const text = reply(data.toString());
+        if (text !== undefined) socket.send(text);
+      });
+    });
+    const host = `127.0.0.1:${String((server.address() as AddressInfo).port)}`;
+    const { code, byName } = await checksOf([`ws://${host}/mcp`]);
+    expect(byName.get(`server ${host}`)?.text).toContain("old 1, MCP 2024-11-05, 1 tools");
+    expect(code).toBe(0);
+    const url = await listen((_, response) => response.writeHead(401).end());
+    const refused = await checksOf([url.replace("http:", "ws:")]);
+    expect(refused.byName.get(`server ${new URL(url).host}`)?.text).toContain("401");
+    expect(refused.code).toBe(1);
   });
 });
 

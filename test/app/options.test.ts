@@ -56,6 +56,7 @@ const SURFACE = `
   --config HOLDFAST_CONFIG config start
   --name HOLDFAST_NAME name start
   --cwd HOLDFAST_CWD cwd start
+  --transport HOLDFAST_TRANSPORT transport start
   --header HOLDFAST_HEADER header start
 `;
 

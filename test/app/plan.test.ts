@@ -10,6 +10,7 @@ import {
 } from "../../src/app/folders.ts";
 import { identify, tellingVariables, upstreamDigest } from "../../src/app/identity.ts";
 import type { Target } from "../../src/app/options.ts";
+import type { Wanted } from "../../src/app/plan.ts";
 import { makePlan } from "../../src/app/plan.ts";
 import { nameOf, secretsOf, targetText } from "../../src/app/target.ts";
 import { surroundings, testFolder } from "./support/outside.ts";
@@ -300,7 +301,29 @@ describe("a plan", () => {
     await expect(plan({}, { kind: "entry", name: "x" }, folder)).rejects.toThrow(
       'there is no configuration file that could have a server "x"',
     );
-    const sse = { kind: "url", url: "wss://h/mcp" } as const;
-    await expect(plan({}, sse, folder)).rejects.toThrow('URL: "ws" comes with holdfast serve');
+    await expect(plan({ transport: "sse" }, command, folder)).rejects.toThrow(
+      "--transport is for a URL",
+    );
+    await expect(plan({ transport: "ws" }, url, folder)).rejects.toThrow(
+      '--transport "ws" wants a ws: or wss: URL',
+    );
+    await expect(plan({ transport: "stdio" }, url, folder)).rejects.toThrow(
+      '--transport: "stdio" is not right; expected one of http, sse, ws',
+    );
+  });
+
+  test("of a URL speaks as its scheme says, or as asked; also for an entry", async () => {
+    const folder = testFolder();
+    const config = { mcpServers: { old: { url: "https://h/sse" } } };
+    writeFileSync(join(folder, "holdfast.json"), JSON.stringify(config));
+    const kindOf = async (wanted: Wanted, transport?: string) =>
+      (await plan(transport === undefined ? {} : { transport }, wanted, folder)).target.kind;
+    expect(await kindOf({ kind: "url", url: "https://h/mcp" })).toBe("http");
+    expect(await kindOf({ kind: "url", url: "wss://h/mcp" })).toBe("ws");
+    expect(await kindOf({ kind: "url", url: "https://h/sse" }, "sse")).toBe("sse");
+    expect(await kindOf({ kind: "entry", name: "old" })).toBe("http");
+    expect(await kindOf({ kind: "entry", name: "old" }, "sse")).toBe("sse");
+    const { settings } = await plan({}, { kind: "url", url: "wss://h/mcp" }, folder);
+    expect(settings.backlogWindow).toBe(16);
   });
 });

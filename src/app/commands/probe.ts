@@ -12,6 +12,16 @@ import { isObject } from "../../wire/message.ts";
 import type { JsonObject } from "../../wire/message.ts";
 import type { Target } from "../options.ts";
 import { mask } from "../target.ts";
+import { probeUrl } from "./probe-url.ts";
+import type { Found } from "./probe-words.ts";
+import {
+  INITIALIZE,
+  INITIALIZED,
+  LIST,
+  parseObject,
+  resultOf,
+  SHOWN_CHARS,
+} from "./probe-words.ts";
 
 export interface ProbeResult {
   readonly isReachable: boolean;
@@ -19,21 +29,7 @@ export interface ProbeResult {
   readonly text: string;
 }
 
-const INITIALIZE = {
-  jsonrpc: "2.0",
-  id: 1,
-  method: "initialize",
-  params: {
-    protocolVersion: "2025-11-25",
-    capabilities: {},
-    clientInfo: { name: "holdfast-doctor", version: "1" },
-  },
-};
-const INITIALIZED = { jsonrpc: "2.0", method: "notifications/initialized" };
-const LIST = { jsonrpc: "2.0", id: 2, method: "tools/list" };
-
 const KILL_AFTER_MS = 2_000;
-const SHOWN_STDERR = 300;
 
 /** Resolves, never rejects, within about `deadlineMs`. */
 export async function probeUpstream(
@@ -50,7 +46,7 @@ export async function probeUpstream(
   try {
     const found = await (target.kind === "stdio"
       ? probeStdio(target, world, abort.signal)
-      : probeHttp(target, world, abort.signal));
+      : probeUrl(target, world, abort.signal));
     const tookMs = Math.round(found.answeredAt - startedAt);
     const text = `${described(found)}, first answer after ${String(tookMs)} ms`;
     return { isReachable: true, text: mask(text, secrets) };
@@ -68,12 +64,6 @@ function wholeReason(error: unknown): string {
   return cause === undefined ? errorText(error) : `${errorText(error)}: ${errorText(cause)}`;
 }
 
-interface Found {
-  readonly initialize: JsonObject;
-  readonly tools: JsonObject | undefined;
-  readonly answeredAt: number;
-}
-
 function described({ initialize, tools }: Found): string {
   const info = isObject(initialize["serverInfo"]) ? initialize["serverInfo"] : {};
   const list = tools?.["tools"];
@@ -81,12 +71,6 @@ function described({ initialize, tools }: Found): string {
   const more = typeof tools?.["nextCursor"] === "string" ? " on the first page" : "";
   const name = `${String(info["name"])} ${String(info["version"])}`;
   return `${name}, MCP ${String(initialize["protocolVersion"])}, ${count}${more}`;
-}
-
-function resultOf(message: JsonObject): JsonObject {
-  const { result, error } = message;
-  if (isObject(result)) return result;
-  throw new Error(`it answered with an error: ${JSON.stringify(error).slice(0, SHOWN_STDERR)}`);
 }
 
 async function probeStdio(
@@ -104,7 +88,7 @@ async function probeStdio(
   });
   let stderr = "";
   child.stderr?.setEncoding("utf8").on("data", (text: string) => {
-    stderr = (stderr + text).slice(-SHOWN_STDERR);
+    stderr = (stderr + text).slice(-SHOWN_CHARS);
   });
   const exited = new Promise<void>((resolve) => {
     child.once("close", () => {
@@ -162,15 +146,6 @@ function talk(
   });
 }
 
-function parseObject(text: string): JsonObject | undefined {
-  try {
-    const value: unknown = JSON.parse(text);
-    return isObject(value) ? value : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
 /** Closes its input, then asks it, then ends its whole group. */
 async function endChild(
   child: ChildProcess,
@@ -200,56 +175,4 @@ async function endChild(
   cancelKill();
   // What it started itself may have outlived it.
   if (isPosix) strike("SIGKILL");
-}
-
-async function probeHttp(
-  target: Extract<Target, { url: string }>,
-  world: World,
-  signal: AbortSignal,
-): Promise<Found> {
-  const headers: Record<string, string> = {
-    ...target.headers,
-    "content-type": "application/json",
-    accept: "application/json, text/event-stream",
-  };
-  const post = (body: object) =>
-    fetch(target.url, { method: "POST", headers, body: JSON.stringify(body), signal });
-  const first = await post(INITIALIZE);
-  const initialize = resultOf(await readAnswer(first, 1));
-  const answeredAt = world.monotonic();
-  const session = first.headers.get("mcp-session-id");
-  if (session !== null) headers["mcp-session-id"] = session;
-  headers["mcp-protocol-version"] = String(initialize["protocolVersion"]);
-  try {
-    await (await post(INITIALIZED)).body?.cancel();
-    const { result } = await readAnswer(await post(LIST), 2);
-    return { initialize, answeredAt, tools: isObject(result) ? result : undefined };
-  } finally {
-    if (session !== null) {
-      const ended = await fetch(target.url, { method: "DELETE", headers, signal });
-      await ended.body?.cancel();
-    }
-  }
-}
-
-/** The JSON body, or the message with this id of an event stream. */
-async function readAnswer(response: Response, id: number): Promise<JsonObject> {
-  if (!response.ok) {
-    const text = (await response.text()).slice(0, SHOWN_STDERR).replace(/\s+/g, " ");
-    throw new Error(`HTTP ${String(response.status)} ${response.statusText} ${text}`.trim());
-  }
-  if (!(response.headers.get("content-type") ?? "").includes("text/event-stream")) {
-    return parseObject(await response.text()) ?? {};
-  }
-  let text = "";
-  const decoder = new TextDecoder();
-  for await (const chunk of response.body ?? []) {
-    text += decoder.decode(chunk as Uint8Array, { stream: true });
-    const lines = text.split(/\r\n|\r|\n/);
-    for (const line of lines) {
-      const message = line.startsWith("data:") ? parseObject(line.slice(5)) : undefined;
-      if (message?.["id"] === id) return message;
-    }
-  }
-  throw new Error("its event stream ended without an answer");
 }

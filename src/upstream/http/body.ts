@@ -105,6 +105,20 @@ export function readAnswer(
   });
 }
 
+/** Reads past a body, so that its socket is free again; one that goes on for long is cut off. */
+export function readPast(world: World, response: IncomingMessage, patienceMs: number): void {
+  response.on("error", () => {
+    cancel();
+  });
+  response.on("end", () => {
+    cancel();
+  });
+  const cancel = world.timer(patienceMs, () => {
+    response.destroy();
+  });
+  response.resume();
+}
+
 /** What is remembered of a stream so that it can be taken up again. */
 export interface Cursor {
   /** The last event id; undefined: the stream can't be resumed. */

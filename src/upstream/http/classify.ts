@@ -143,6 +143,22 @@ export function authFailure(answer: HttpAnswer, mask: Mask): Failure {
   return failure("auth", `${describeAnswer({ ...answer, body: "" }, mask)}${told}`);
 }
 
+/**
+ * The failure of an attempt to open a connection, or to take one up again, that was answered with a
+ * status other than the wanted one.
+ */
+export function openingFailure(answer: HttpAnswer, now: number, mask: Mask): Failure {
+  const { status } = answer;
+  if (status === 401 || status === 403) return authFailure(answer, mask);
+  if (status === 429 || (status === 503 && answer.retryAfter !== undefined)) {
+    return rateLimited(answer, now, mask);
+  }
+  const told = describeAnswer(answer, mask);
+  if (status < 300 || status >= 400) return failure("server_error", told);
+  const where = shownLocation(answer.location, mask);
+  return failure("server_error", `${told}: redirected to ${where}; not followed`);
+}
+
 /** What an answer to a POST with a status other than 2xx says about the request. */
 export function judgeAnswer(
   answer: HttpAnswer,

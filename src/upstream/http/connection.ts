@@ -15,6 +15,7 @@ import type { CancelTimer } from "../../base/world.ts";
 import { assert } from "../../base/assert.ts";
 import type { Failure } from "../../core/failure.ts";
 import type { Connection, ConnectionEvents, Outbound, ResumeTicket } from "../../ports.ts";
+import { HandshakeGate } from "../handshake-gate.ts";
 import { Exchange, type ResumePoint } from "./exchange.ts";
 import type { Fate, Host } from "./host.ts";
 import { Inbox } from "./inbox.ts";
@@ -29,11 +30,6 @@ type Phase =
   | { readonly kind: "winding_down"; readonly failure: Failure; readonly cancel: CancelTimer }
   | { readonly kind: "down" }
   | { readonly kind: "closed" };
-
-type Gate =
-  | { readonly kind: "none" }
-  | { readonly kind: "awaiting_initialized" }
-  | { readonly kind: "shut"; readonly notice: Notice; readonly cancel: CancelTimer };
 
 /** A request that was accepted and not sent yet. */
 interface Held {
@@ -64,12 +60,15 @@ export class HttpConnection implements Connection {
   readonly #notices = new Set<Notice>();
   #held: Held[] = [];
   #phase: Phase = { kind: "open" };
-  #gate: Gate = { kind: "none" };
+  readonly #gate: HandshakeGate;
   #serverStream: ServerStream | undefined;
 
   constructor(parts: HostParts, events: ConnectionEvents) {
     this.#parts = parts;
     this.#events = events;
+    this.#gate = new HandshakeGate(parts.world, parts.patienceMs, () => {
+      this.#gateOpened();
+    });
     const settle = (id: string, fate: Fate): void => {
       this.#settle(id, fate);
     };
@@ -115,7 +114,7 @@ export class HttpConnection implements Connection {
     if (about.kind === "notification" || about.kind === "reply") {
       if (this.#phase.kind !== "open") return false;
       this.#sendNotice(text, about.kind === "notification");
-    } else if (this.#phase.kind !== "open" || this.#gate.kind === "shut") {
+    } else if (this.#phase.kind !== "open" || this.#gate.isShut) {
       this.#held.push({ text, about });
     } else {
       this.#sendRequest({ text, about });
@@ -125,7 +124,7 @@ export class HttpConnection implements Connection {
 
   handshaken(protocolVersion: string): void {
     this.#parts.headers.setProtocolVersion(protocolVersion);
-    if (this.#gate.kind === "none") this.#gate = { kind: "awaiting_initialized" };
+    this.#gate.handshaken();
   }
 
   forget(id: string): void {
@@ -168,21 +167,15 @@ export class HttpConnection implements Connection {
   }
 
   #sendNotice(text: string, isNotification: boolean): void {
+    const isAwaited = isNotification && this.#gate.shut();
     const notice = new Notice(this.#host, text, (done) => {
       this.#notices.delete(done);
-      if (this.#gate.kind === "shut" && this.#gate.notice === done) this.#openGate();
+      if (isAwaited) this.#gate.open();
     });
     this.#notices.add(notice);
-    if (!isNotification || this.#gate.kind !== "awaiting_initialized") return;
-    const cancel = this.#parts.world.timer(this.#parts.patienceMs, () => {
-      this.#openGate();
-    });
-    this.#gate = { kind: "shut", notice, cancel };
   }
 
-  #openGate(): void {
-    if (this.#gate.kind === "shut") this.#gate.cancel();
-    this.#gate = { kind: "none" };
+  #gateOpened(): void {
     // A notice that failed fails the connection only after it is done; so look a turn later.
     this.#parts.world.soon(() => {
       if (this.#phase.kind !== "open") return;
@@ -265,8 +258,7 @@ export class HttpConnection implements Connection {
   }
 
   #letGo(): void {
-    if (this.#gate.kind === "shut") this.#gate.cancel();
-    this.#gate = { kind: "none" };
+    this.#gate.drop();
     this.#serverStream?.abort();
     for (const exchange of this.#exchanges.values()) exchange.abort();
     for (const exchange of this.#trailing) exchange.abort();

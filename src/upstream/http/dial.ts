@@ -7,7 +7,7 @@ import { failure, type Failure } from "../../core/failure.ts";
 import type { ConnectionEvents, DialOutcome, ResumeTicket } from "../../ports.ts";
 import { formatRequest, parseMessage } from "../../wire/message.ts";
 import { mediaType, readAnswer, readWhole } from "./body.ts";
-import { authFailure, describeAnswer, rateLimited, type HttpAnswer } from "./classify.ts";
+import { openingFailure, type HttpAnswer } from "./classify.ts";
 import { HttpConnection, type HostParts, type TicketData } from "./connection.ts";
 
 /** No request of the engine has this id: those start with a number (the connection's epoch). */
@@ -107,18 +107,9 @@ function isKnown(text: string): boolean {
   return message.kind === "reply" && message.id === PING_ID && message.error === undefined;
 }
 
-function judgeProbe(answer: HttpAnswer, parts: HostParts): Probe {
-  const { mask, world } = parts;
-  const { status } = answer;
-  if (status === 401 || status === 403) {
-    return { kind: "failed", failure: authFailure(answer, mask) };
-  }
-  if (status === 429 || (status === 503 && answer.retryAfter !== undefined)) {
-    return { kind: "failed", failure: rateLimited(answer, world.now(), mask) };
-  }
-  if (status >= 500) {
-    return { kind: "failed", failure: failure("server_error", describeAnswer(answer, mask)) };
-  }
+function judgeProbe(answer: HttpAnswer, { mask, world }: HostParts): Probe {
+  const why = openingFailure(answer, world.now(), mask);
+  if (why.kind !== "server_error" || answer.status >= 500) return { kind: "failed", failure: why };
   // The server is there and does not take the old session, whatever words it has for that.
   return { kind: "forgotten" };
 }

@@ -3,7 +3,7 @@
  * connection, or is noise: nobody waits for the outcome of a notice.
  */
 import type { IncomingMessage } from "node:http";
-import { readAnswer } from "./body.ts";
+import { readAnswer, readPast } from "./body.ts";
 import { describeAnswer, judgeAnswer } from "./classify.ts";
 import type { HttpCall } from "./client.ts";
 import type { Host } from "./host.ts";
@@ -52,7 +52,7 @@ export class Notice {
     const host = this.#host;
     const status = response.statusCode ?? 0;
     if (status >= 200 && status < 300) {
-      this.#drain(response);
+      readPast(host.world, response, host.patienceMs);
       this.#done();
       return;
     }
@@ -64,20 +64,6 @@ export class Notice {
       if (judgement.kind === "outcome" && judgement.isDown) host.fail(judgement.outcome.failure);
       else host.noise(`a notification was refused: ${describeAnswer(answer, host.mask)}`);
     });
-  }
-
-  /** Reads past a body, so that its socket is free again; one that goes on for long is cut off. */
-  #drain(response: IncomingMessage): void {
-    response.on("error", () => {
-      cancel();
-    });
-    response.on("end", () => {
-      cancel();
-    });
-    const cancel = this.#host.world.timer(this.#host.patienceMs, () => {
-      response.destroy();
-    });
-    response.resume();
   }
 
   #done(): void {

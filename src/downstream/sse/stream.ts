@@ -1,0 +1,51 @@
+/** The event stream of one client: the answer to its `GET /sse/NAME`. */
+import type { ServerResponse } from "node:http";
+import { onOneLine } from "../../wire/framing.ts";
+import type { Carrier } from "../kept-link.ts";
+
+/** How soon a client comes back after it lost its stream. */
+const RETRY_MS = 1_000;
+
+export class SseStream implements Carrier {
+  readonly #response: ServerResponse;
+
+  constructor(response: ServerResponse) {
+    this.#response = response;
+  }
+
+  /** `endpoint`: where the client's messages go, a path on this server. */
+  open(endpoint: string): void {
+    this.#response.writeHead(200, {
+      "Content-Type": "text/event-stream",
+      "Cache-Control": "no-cache, no-transform",
+      "X-Accel-Buffering": "no",
+    });
+    this.#response.write(`event: endpoint\ndata: ${endpoint}\nretry: ${String(RETRY_MS)}\n\n`);
+  }
+
+  send(text: string): boolean {
+    if (!this.#isWritable()) return false;
+    this.#response.write(`event: message\ndata: ${onOneLine(text)}\n\n`);
+    return true;
+  }
+
+  keepAlive(): void {
+    if (this.#isWritable()) this.#response.write(": keep-alive\n\n");
+  }
+
+  bufferedBytes(): number {
+    return this.#response.writableLength;
+  }
+
+  close(): void {
+    this.#response.end();
+  }
+
+  destroy(): void {
+    this.#response.destroy();
+  }
+
+  #isWritable(): boolean {
+    return !this.#response.destroyed && !this.#response.writableEnded;
+  }
+}

@@ -1,0 +1,156 @@
+/**
+ * One WebSocket of a client: a JSON-RPC message is one text frame.
+ *
+ * K15. While the client leaves more than 8 MiB unread, nothing is read from it.
+ * K16. A connection on which nothing moves for 15 s after a ping is dead.
+ */
+import { Buffer } from "node:buffer";
+import { WebSocket, type RawData } from "ws";
+import type { CancelTimer, World } from "../../base/world.ts";
+import type { Inbound } from "../../ports.ts";
+import { EDGE_BYTES, idOfOversize } from "../../wire/framing.ts";
+import { parseMessage } from "../../wire/message.ts";
+import type { Carrier, Farewell } from "../kept-link.ts";
+
+const UNREAD_BYTES_MAX = 8 * 1024 * 1024;
+/** How long a client has to answer our close frame. */
+const CLOSE_MS = 5_000;
+/** RFC 6455 §5.5: what a control frame holds, less its code. */
+const REASON_BYTES_MAX = 123;
+
+/** RFC 6455 §7.4.1; 4409 is ours. */
+export const CLOSE = {
+  done: 1000,
+  goingAway: 1001,
+  binary: 1003,
+  none: 1005,
+  policy: 1008,
+  tooBig: 1009,
+  takenOver: 4409,
+} as const;
+
+const CODES: Readonly<Record<Farewell, number>> = {
+  taken_over: CLOSE.takenOver,
+  session_over: CLOSE.policy,
+  stopping: CLOSE.goingAway,
+};
+
+export interface SocketHooks {
+  onMessage(inbound: Inbound): void;
+  /** The connection is gone; `isForGood`: the client closed it politely. Once. */
+  onClosed(cause: string, isForGood: boolean): void;
+}
+
+export class SocketCarrier implements Carrier {
+  readonly #world: World;
+  readonly #socket: WebSocket;
+  readonly #requestMaxBytes: number;
+  /** The first reason of ours to end it. */
+  #ownCause: string | undefined;
+  #stopClosing: CancelTimer | undefined;
+  #hasHeard = true;
+  /** `bufferedBytes()` at the last beat. */
+  #bufferedBefore = 0;
+
+  constructor(world: World, socket: WebSocket, requestMaxBytes: number) {
+    this.#world = world;
+    this.#socket = socket;
+    this.#requestMaxBytes = requestMaxBytes;
+  }
+
+  open(hooks: SocketHooks): void {
+    const socket = this.#socket;
+    socket.on("message", (data, isBinary) => {
+      this.#hasHeard = true;
+      // What comes after our close frame is not taken: another connection may speak for the client.
+      if (socket.readyState !== WebSocket.OPEN) return;
+      if (isBinary) this.#end(CLOSE.binary, "a message is a text frame");
+      else hooks.onMessage(this.#inboundOf(data));
+    });
+    socket.on("ping", () => {
+      this.#hasHeard = true;
+    });
+    socket.on("pong", () => {
+      this.#hasHeard = true;
+    });
+    // The library has sent a close frame, if it can, and closes.
+    socket.on("error", (error) => {
+      this.#ownCause ??= error.message;
+    });
+    socket.on("close", (code, reason) => {
+      this.#stopClosing?.();
+      const own = this.#ownCause;
+      const isPolite = code === CLOSE.done || code === CLOSE.goingAway || code === CLOSE.none;
+      const said = `it closed its connection (${[String(code), reason.toString()].join(" ").trim()})`;
+      hooks.onClosed(own ?? said, own === undefined && isPolite);
+    });
+  }
+
+  send(text: string): boolean {
+    const socket = this.#socket;
+    if (socket.readyState !== WebSocket.OPEN) return false;
+    socket.send(text, this.#onWritten);
+    if (!socket.isPaused && socket.bufferedAmount > UNREAD_BYTES_MAX) socket.pause();
+    return true;
+  }
+
+  bufferedBytes(): number {
+    return this.#socket.bufferedAmount;
+  }
+
+  close(why: Farewell, words: string): void {
+    this.#end(CODES[why], words);
+  }
+
+  destroy(): void {
+    this.#socket.terminate();
+  }
+
+  /** Once every 15 s: asks for a sign of life, and ends what gave none since the last time. */
+  beat(): void {
+    const buffered = this.bufferedBytes();
+    const isAlive = this.#hasHeard || buffered < this.#bufferedBefore;
+    this.#hasHeard = false;
+    this.#bufferedBefore = buffered;
+    if (!isAlive) {
+      this.#ownCause ??= "it answered no ping";
+      this.destroy();
+    } else if (this.#socket.readyState === WebSocket.OPEN) {
+      this.#socket.ping();
+    }
+  }
+
+  #end(code: number, words: string): void {
+    this.#ownCause ??= words;
+    this.#socket.close(code, reasonOf(words));
+    // The client's own close frame has to be read.
+    this.#socket.resume();
+    this.#stopClosing ??= this.#world.timer(CLOSE_MS, () => {
+      this.destroy();
+    });
+  }
+
+  /** A failed write is followed by the close of the connection, which tells it. */
+  readonly #onWritten = (): void => {
+    const socket = this.#socket;
+    if (socket.isPaused && socket.bufferedAmount <= UNREAD_BYTES_MAX / 2) socket.resume();
+  };
+
+  #inboundOf(data: RawData): Inbound {
+    // The library's default is one buffer for each message.
+    const bytes = data as Buffer;
+    if (bytes.length <= this.#requestMaxBytes) return parseMessage(bytes.toString());
+    const head = bytes.subarray(0, EDGE_BYTES).toString("latin1");
+    const tail = bytes.subarray(-EDGE_BYTES).toString("latin1");
+    return { kind: "oversize", bytes: bytes.length, idText: idOfOversize(head, tail) };
+  }
+}
+
+/** As much of `words` as a close frame holds, cut between characters. */
+export function reasonOf(words: string): string {
+  const bytes = Buffer.from(words);
+  if (bytes.length <= REASON_BYTES_MAX) return words;
+  let end = REASON_BYTES_MAX;
+  while (((bytes[end] ?? 0) & 0xc0) === 0x80) end--;
+  return bytes.subarray(0, end).toString();
+}

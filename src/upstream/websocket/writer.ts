@@ -1,0 +1,70 @@
+/**
+ * Writes messages to a WebSocket, each in one text frame; what the system does not take at once waits
+ * here, and not in the socket.
+ *
+ * WW1. What waits here was not handed to the operating system: when the connection ends, these
+ *      messages provably did not run. So a server that does not read leaves few calls in doubt.
+ */
+import { WebSocket } from "ws";
+
+interface Waiting {
+  readonly text: string;
+  /** The id of a request whose fate somebody waits for. */
+  requestId: string | undefined;
+}
+
+export class SocketWriter {
+  readonly #socket: WebSocket;
+  #waiting: Waiting[] = [];
+  /** Frames handed to the socket; only what becomes of the last one counts. */
+  #writes = 0;
+  #isWriting = false;
+
+  constructor(socket: WebSocket) {
+    this.#socket = socket;
+  }
+
+  /** False if the socket is not open: no byte of `text` was or will be written. */
+  send(text: string, requestId: string | undefined): boolean {
+    if (this.#socket.readyState !== WebSocket.OPEN) return false;
+    if (this.#isWriting) this.#waiting.push({ text, requestId });
+    else this.#write(text);
+    return true;
+  }
+
+  /** Nobody waits for the fate of this request any more. It is still written. */
+  forget(requestId: string): void {
+    for (const waiting of this.#waiting) {
+      if (waiting.requestId === requestId) waiting.requestId = undefined;
+    }
+  }
+
+  /** The connection is over. Returns the requests of which no byte was written. */
+  stop(): readonly string[] {
+    const unsent = this.#waiting;
+    this.#waiting = [];
+    this.#writes += 1;
+    return unsent.flatMap(({ requestId }) => (requestId === undefined ? [] : [requestId]));
+  }
+
+  #write(text: string): void {
+    const write = ++this.#writes;
+    this.#isWriting = true;
+    this.#socket.send(text, (error) => {
+      // A socket that failed says so itself, and what waits stays unsent.
+      if (error || write !== this.#writes) return;
+      this.#isWriting = false;
+      this.#flush();
+    });
+    // The system took all of it: the next one need not wait for the callback.
+    if (this.#socket.bufferedAmount === 0) this.#isWriting = false;
+  }
+
+  #flush(): void {
+    while (!this.#isWriting) {
+      const next = this.#waiting.shift();
+      if (next === undefined) return;
+      this.#write(next.text);
+    }
+  }
+}
