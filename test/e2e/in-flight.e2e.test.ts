@@ -2,12 +2,12 @@
 import { describe, expect } from "vitest";
 import { call, calls, connect } from "../support/holdfast-process.ts";
 import { labTest, touch, until, type Lab } from "../support/lab.ts";
-import { httpUpstream, stdioUpstream, UPSTREAMS } from "../support/upstream-process.ts";
+import { httpUpstream, stdioUpstream, ALL_UPSTREAMS } from "../support/upstream-process.ts";
 
 const untilStarted = (lab: Lab, nonce: string) =>
   until(`${nonce} to be started`, () => lab.nonces().includes(nonce));
 
-describe.each(UPSTREAMS)("a %s upstream", (_name, open) => {
+describe.each(ALL_UPSTREAMS)("a %s upstream", (_name, open) => {
   labTest("a read-only call in flight when it dies is answered", async (lab) => {
     const upstream = await open(lab);
     const { client } = await connect(lab, { args: upstream.target });

@@ -3,11 +3,12 @@
  * without it. Permitted differences: `listChanged` declared by us, our own `_meta` keys.
  */
 import { fileURLToPath } from "node:url";
+import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
 import { describe, expect } from "vitest";
-import { EVERYTHING, everythingOverHttp } from "../support/http-servers.ts";
+import { EVERYTHING, everythingOver } from "../support/http-servers.ts";
 import { record, type Recording } from "../support/interop-script.ts";
 import { labTest, type Lab } from "../support/lab.ts";
 
@@ -32,6 +33,9 @@ function stdio(lab: Lab, args: readonly string[]): Transport {
   });
   return transport as Transport;
 }
+
+/** The official client's transport for it; deprecated with the protocol revision that it speaks. */
+const legacySse = (url: string): Transport => new SSEClientTransport(new URL(url)) as Transport;
 
 /** Our own word in an answer may be there; nothing else may differ. */
 function withoutOurMeta(value: unknown): unknown {
@@ -103,14 +107,35 @@ describe("the official client against server-everything", () => {
     "gets the same through Holdfast over Streamable HTTP, with and without a catalogue",
     async (lab) => {
       // The server keeps some resources for all its sessions: two runs side by side need two servers.
-      const [ownUrl, url] = await Promise.all([everythingOverHttp(lab), everythingOverHttp(lab)]);
+      const [own, proxied] = await Promise.all([
+        everythingOver(lab, "streamableHttp"),
+        everythingOver(lab, "streamableHttp"),
+      ]);
       const [direct, cold] = await Promise.all([
-        record(new StreamableHTTPClientTransport(new URL(ownUrl)) as Transport),
-        record(stdio(lab, [CLI, url])),
+        record(new StreamableHTTPClientTransport(new URL(`${own}/mcp`)) as Transport),
+        record(stdio(lab, [CLI, `${proxied}/mcp`])),
       ]);
       isWhole(direct);
       compare(direct, cold);
-      compare(direct, await record(stdio(lab, [CLI, url])));
+      compare(direct, await record(stdio(lab, [CLI, `${proxied}/mcp`])));
+    },
+  );
+
+  labTest(
+    "gets the same through Holdfast over HTTP+SSE, with and without a catalogue",
+    async (lab) => {
+      const [own, proxied] = await Promise.all([
+        everythingOver(lab, "sse"),
+        everythingOver(lab, "sse"),
+      ]);
+      const through = [CLI, "--transport", "sse", `${proxied}/sse`];
+      const [direct, cold] = await Promise.all([
+        record(legacySse(`${own}/sse`)),
+        record(stdio(lab, through)),
+      ]);
+      isWhole(direct);
+      compare(direct, cold);
+      compare(direct, await record(stdio(lab, through)));
     },
   );
 });

@@ -2,12 +2,12 @@
 import { describe, expect } from "vitest";
 import { call, connect, untilAway, untilWaiting } from "../support/holdfast-process.ts";
 import { elapsed, labTest } from "../support/lab.ts";
-import { UPSTREAMS } from "../support/upstream-process.ts";
+import { ALL_UPSTREAMS } from "../support/upstream-process.ts";
 
 const numbered = (count: number, prefix: string): string[] =>
   Array.from({ length: count }, (_, i) => `${prefix}${String(i)}`);
 
-describe.each(UPSTREAMS)("a %s upstream", (_name, open) => {
+describe.each(ALL_UPSTREAMS)("a %s upstream", (_name, open) => {
   labTest("a read-only call right after it died is answered when it is back", async (lab) => {
     const upstream = await open(lab);
     const { client } = await connect(lab, { args: upstream.target });

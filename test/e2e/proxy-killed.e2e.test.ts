@@ -9,9 +9,9 @@ import {
   untilWaiting,
 } from "../support/holdfast-process.ts";
 import { isAlive, labTest, touch, until } from "../support/lab.ts";
-import { stdioUpstream, UPSTREAMS } from "../support/upstream-process.ts";
+import { stdioUpstream, ALL_UPSTREAMS } from "../support/upstream-process.ts";
 
-describe.each(UPSTREAMS)("a %s upstream", (_name, open) => {
+describe.each(ALL_UPSTREAMS)("a %s upstream", (_name, open) => {
   labTest(
     "50 unsafe calls queued when the proxy is killed each run once, in order, after both are back",
     async (lab) => {

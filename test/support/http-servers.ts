@@ -46,12 +46,16 @@ function start(
   });
 }
 
-export async function everythingOverHttp(lab: Lab): Promise<string> {
+/** server-everything over HTTP in one of its two ways. Resolves to its origin. */
+export async function everythingOver(lab: Lab, mode: "streamableHttp" | "sse"): Promise<string> {
   // It does not say which port it was given if it may choose.
   const port = String(await freePort());
-  await start(lab, [EVERYTHING, "streamableHttp"], { PORT: port }, /listening/);
-  return `http://127.0.0.1:${port}/mcp`;
+  await start(lab, [EVERYTHING, mode], { PORT: port }, /listening|is running/);
+  return `http://127.0.0.1:${port}`;
 }
+
+export const everythingOverHttp = async (lab: Lab): Promise<string> =>
+  `${await everythingOver(lab, "streamableHttp")}/mcp`;
 
 export const conformanceServerOverHttp = (lab: Lab): Promise<string> =>
   start(lab, [CONFORMANCE_SERVER, "http"], {}, /^http:/);

@@ -30,8 +30,12 @@ export class SseServer {
   onGet: (stream: Stream) => void = (stream) => {
     this.open(stream, `/message?sessionId=${String(this.streams.length)}-abcdefghij`);
   };
-  /** Every POST that is neither the handshake nor without an id. */
+  /** Every POST that is neither the handshake nor without an id; those are `onNotice`'s. */
   onCall: (posted: Posted) => void = (posted) => {
+    posted.res.writeHead(202).end();
+  };
+
+  onNotice: (posted: Posted) => void = (posted) => {
     posted.res.writeHead(202).end();
   };
 
@@ -61,7 +65,7 @@ export class SseServer {
     if (rpc.method === "initialize") {
       res.writeHead(202).end("Accepted");
       this.say(result(rpc.id, { protocolVersion: "2024-11-05" }));
-    } else if (rpc.id === undefined) res.writeHead(202).end();
+    } else if (rpc.id === undefined) this.onNotice(posted);
     else this.onCall(posted);
   }
 

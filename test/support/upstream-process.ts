@@ -1,7 +1,7 @@
 /**
  * The upstream of an end-to-end test: the ledger server behind stdio, where Holdfast itself starts it,
- * or behind Streamable HTTP, where it is a process of its own. Both can be killed and kept down,
- * brought back, frozen and thawed, so that one scenario runs against either.
+ * or behind Streamable HTTP, HTTP+SSE or WebSocket, where it is a process of its own. Each can be
+ * killed and kept down, brought back, frozen and thawed, so that one scenario runs against all.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -10,15 +10,16 @@ import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import type { TransportKind } from "../../src/core/transport.ts";
 import { isAlive, touch, until, type Lab } from "./lab.ts";
 
 const LEDGER_SERVER = fileURLToPath(new URL("../fixtures/ledger-server.mjs", import.meta.url));
 
 export interface Upstream {
-  readonly kind: "stdio" | "http";
+  readonly kind: TransportKind;
   /** What follows Holdfast's options on its command line. */
   readonly target: readonly string[];
-  /** Lets it run again (stdio: Holdfast starts it; HTTP: it listens when this resolves). */
+  /** Lets it run again (stdio: Holdfast starts it; else it listens when this resolves). */
   up(): Promise<void>;
   /** Kills it with SIGKILL, if it runs, and keeps it down. */
   down(): Promise<void>;
@@ -79,12 +80,19 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
-async function startHttp(lab: Lab, port: number, env: Record<string, string>): Promise<void> {
-  const child = spawn(process.execPath, [LEDGER_SERVER, "http", String(port)], {
+type RemoteKind = Exclude<TransportKind, "stdio">;
+
+async function startServer(
+  lab: Lab,
+  kind: RemoteKind,
+  port: number,
+  env: Record<string, string>,
+): Promise<void> {
+  const child = spawn(process.execPath, [LEDGER_SERVER, kind, String(port)], {
     env: { ...lab.env, ...env },
     stdio: ["ignore", "ignore", "pipe"],
   });
-  if (child.pid === undefined) throw new Error("the HTTP server could not be started");
+  if (child.pid === undefined) throw new Error("the server could not be started");
   lab.watch(child.pid);
   const lines = createInterface({ input: child.stderr });
   const listening = new Promise<void>((resolve, reject) => {
@@ -93,21 +101,31 @@ async function startHttp(lab: Lab, port: number, env: Record<string, string>): P
       if (line.includes('"listening"')) resolve();
     });
     child.on("exit", (code) => {
-      reject(new Error(`the HTTP server exited with ${String(code)} before it listened`));
+      reject(new Error(`the server exited with ${String(code)} before it listened`));
     });
   });
   await listening;
 }
 
-export const httpUpstream: OpenUpstream = async (lab, env = {}) => {
+const TARGETS: Readonly<Record<RemoteKind, (host: string) => readonly string[]>> = {
+  http: (host) => [`http://${host}/mcp`],
+  sse: (host) => ["--transport", "sse", `http://${host}/sse`],
+  ws: (host) => [`ws://${host}/mcp`],
+};
+
+async function openRemote(
+  kind: RemoteKind,
+  lab: Lab,
+  env: Record<string, string> = {},
+): Promise<Upstream> {
   const port = await freePort();
-  const up = () => startHttp(lab, port, env);
+  const up = () => startServer(lab, kind, port, env);
   const send = signals(lab);
   await up();
   lab.onClose(() => killAll(lab));
   return {
-    kind: "http",
-    target: [`http://127.0.0.1:${String(port)}/mcp`],
+    kind,
+    target: TARGETS[kind](`127.0.0.1:${String(port)}`),
     up,
     down: () => killAll(lab),
     restart: async () => {
@@ -117,10 +135,25 @@ export const httpUpstream: OpenUpstream = async (lab, env = {}) => {
     freeze: send("SIGSTOP"),
     thaw: send("SIGCONT"),
   };
-};
+}
 
-/** Every scenario of the main job runs against both. */
-export const UPSTREAMS: readonly (readonly ["stdio" | "Streamable HTTP", OpenUpstream])[] = [
+export const httpUpstream: OpenUpstream = (lab, env) => openRemote("http", lab, env);
+export const sseUpstream: OpenUpstream = (lab, env) => openRemote("sse", lab, env);
+export const webSocketUpstream: OpenUpstream = (lab, env) => openRemote("ws", lab, env);
+
+type UpstreamName = "stdio" | "Streamable HTTP" | "HTTP+SSE" | "WebSocket";
+
+type Named = readonly (readonly [UpstreamName, OpenUpstream])[];
+
+/** A server of our own and one that is elsewhere: enough where the transport makes no other difference. */
+export const UPSTREAMS: Named = [
   ["stdio", stdioUpstream],
   ["Streamable HTTP", httpUpstream],
+];
+
+/** The scenarios of the main job run against each. */
+export const ALL_UPSTREAMS: Named = [
+  ...UPSTREAMS,
+  ["HTTP+SSE", sseUpstream],
+  ["WebSocket", webSocketUpstream],
 ];

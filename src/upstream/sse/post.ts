@@ -72,9 +72,14 @@ export class Post {
   }
 
   #listen(): void {
-    this.#cancelTimer = this.#parts.world.timer(this.#parts.answerPatienceMs, () => {
-      this.#listen();
-      this.#events.onSilence();
+    const { world, answerPatienceMs } = this.#parts;
+    this.#cancelTimer = world.timer(answerPatienceMs, () => {
+      // After a stall of ours the timer is due before answers were looked at: read them first.
+      world.soon(() => {
+        if (this.#call === undefined) return;
+        this.#listen();
+        this.#events.onSilence();
+      });
     });
   }
 

@@ -53,7 +53,7 @@ export class SocketConnection implements Connection {
     this.#parts = parts;
     this.#events = events;
     this.#socket = socket;
-    this.#writer = new SocketWriter(socket);
+    this.#writer = new SocketWriter(parts.world, socket);
     this.#intake = this.#newIntake();
     this.#pulse = new Pulse(parts.world, parts.pingEveryMs, {
       ping: () => {

@@ -48,6 +48,7 @@ export class Pulse {
 
   stop(): void {
     this.#cancel?.();
+    this.#cancel = undefined;
   }
 
   #schedule(delayMs: number): void {

@@ -6,6 +6,7 @@
  *      messages provably did not run. So a server that does not read leaves few calls in doubt.
  */
 import { WebSocket } from "ws";
+import type { World } from "../../base/world.ts";
 
 interface Waiting {
   readonly text: string;
@@ -14,13 +15,15 @@ interface Waiting {
 }
 
 export class SocketWriter {
+  readonly #world: World;
   readonly #socket: WebSocket;
   #waiting: Waiting[] = [];
   /** Frames handed to the socket; only what becomes of the last one counts. */
   #writes = 0;
   #isWriting = false;
 
-  constructor(socket: WebSocket) {
+  constructor(world: World, socket: WebSocket) {
+    this.#world = world;
     this.#socket = socket;
   }
 
@@ -50,11 +53,13 @@ export class SocketWriter {
   #write(text: string): void {
     const write = ++this.#writes;
     this.#isWriting = true;
-    this.#socket.send(text, (error) => {
-      // A socket that failed says so itself, and what waits stays unsent.
-      if (error || write !== this.#writes) return;
-      this.#isWriting = false;
-      this.#flush();
+    this.#socket.send(text, () => {
+      // A socket that was destroyed calls back as if all were well, and shows its end a moment later.
+      this.#world.soon(() => {
+        if (write !== this.#writes || this.#socket.readyState !== WebSocket.OPEN) return;
+        this.#isWriting = false;
+        this.#flush();
+      });
     });
     // The system took all of it: the next one need not wait for the callback.
     if (this.#socket.bufferedAmount === 0) this.#isWriting = false;
