@@ -67,6 +67,11 @@ export class KeptLink implements ClientLink {
     this.canResume = facts.canResume;
   }
 
+  /** Nobody has been told of this client yet. */
+  get isNew(): boolean {
+    return this.#state.kind === "unbound";
+  }
+
   get isBound(): boolean {
     return this.#state.kind === "bound";
   }
@@ -118,6 +123,10 @@ export class KeptLink implements ClientLink {
   attach(carrier: Carrier): void {
     const before = this.#carrier;
     const state = this.#state;
+    if (state.kind === "over") {
+      carrier.close("session_over", state.cause);
+      return;
+    }
     this.#carrier = carrier;
     if (before !== undefined) {
       before.close("taken_over", "another connection of this session took over");

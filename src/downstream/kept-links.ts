@@ -8,8 +8,10 @@
  *      taken.
  */
 import type { IncomingMessage } from "node:http";
+import { errorText } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import type { TransportKind } from "../core/transport.ts";
+import type { ClientHandler, Log } from "../ports.ts";
 import { KeptLink } from "./kept-link.ts";
 import type { Visit } from "./http/route.ts";
 
@@ -21,6 +23,7 @@ const PEER_CHARS_MAX = 200;
 
 export interface KeptLinksOptions {
   readonly world: World;
+  readonly log: Log;
   readonly transport: TransportKind;
   readonly canResume: boolean;
   /** Links kept at most, with and without a connection. */
@@ -28,7 +31,8 @@ export interface KeptLinksOptions {
 }
 
 /** What became of a client that came with a key. */
-export type Returned = KeptLink | "unknown" | "full";
+export type Returned = KeptLink | NotReturned;
+export type NotReturned = "unknown" | "full" | "failed";
 
 export class KeptLinks {
   readonly #options: KeptLinksOptions;
@@ -62,7 +66,7 @@ export class KeptLinks {
 
   /**
    * The link of a client that returned with its key: the one that is here, else one with the session
-   * that the door finds. Visits with one key share one answer of the door. Rejects where the door does.
+   * that the door finds. Visits with one key share one answer of the door. Never rejects.
    */
   returned(visit: Visit, key: string, peer: string): Promise<Returned> {
     const known = this.find(visit, key);
@@ -80,7 +84,14 @@ export class KeptLinks {
 
   async #ask(visit: Visit, key: string, peer: string): Promise<Returned> {
     const link = this.#newLink(visit, peer, key);
-    const handler = await visit.door.resume(link);
+    let handler: ClientHandler | undefined;
+    try {
+      handler = await visit.door.resume(link);
+    } catch (error) {
+      const cause = errorText(error);
+      this.#options.log("error", "a session could not be looked up", { cause });
+      return "failed";
+    }
     if (handler === undefined) return "unknown";
     link.bind(handler, true);
     // The engine may have let go of it meanwhile.

@@ -8,14 +8,15 @@
  * - a POST under that key, also after a restart of Holdfast: what it is owed waits for the next stream.
  */
 import type { IncomingMessage, ServerResponse } from "node:http";
-import { JournalError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import type { Log } from "../ports.ts";
+import { parseMessage } from "../wire/message.ts";
+import { COMMON, HTTP_RPC, refuse, trouble, type Trouble } from "./http/answers.ts";
+import { dropRest, readBody } from "./http/body.ts";
 import type { Route, Visit } from "./http/route.ts";
-import { KeptLinks, peerOf, type Returned } from "./kept-links.ts";
+import { KeptLinks, type NotReturned, peerOf, type Returned } from "./kept-links.ts";
 import type { KeptLink } from "./kept-link.ts";
 import { OpenCarriers } from "./open-carriers.ts";
-import { readBody, type Refusal } from "./sse/body.ts";
 import { Opening, type Readable } from "./sse/opening.ts";
 import { SseStream } from "./sse/stream.ts";
 
@@ -46,9 +47,9 @@ class SseRoute implements Route {
   #isStopping = false;
 
   constructor(options: SseRouteOptions) {
-    const { world, linksMax } = options;
+    const { world, log, linksMax } = options;
     this.#options = options;
-    this.#links = new KeptLinks({ world, transport: "sse", canResume: true, linksMax });
+    this.#links = new KeptLinks({ world, log, transport: "sse", canResume: true, linksMax });
     this.#streams = new OpenCarriers(world);
     this.#streams.beat(KEEP_ALIVE_MS, (stream) => {
       stream.keepAlive();
@@ -56,31 +57,30 @@ class SseRoute implements Route {
   }
 
   serve(request: IncomingMessage, response: ServerResponse, visit: Visit): void {
-    if (this.#isStopping) {
-      refuse(response, STOPPING);
-      return;
-    }
     const isMessage = visit.url.pathname.split("/").length > 3;
     const method = isMessage ? "POST" : "GET";
-    if (request.method !== method) {
-      response.setHeader("Allow", method);
-      refuse(response, { status: 405, words: `only ${method} is served here` });
-      return;
+    if (this.#isStopping) {
+      this.#turnAway(request, response, STOPPING);
+    } else if (request.method !== method) {
+      const wrong = trouble(405, `only ${method} is served here`, ["Allow", method]);
+      this.#turnAway(request, response, wrong);
+    } else if (isMessage) {
+      this.#post(request, response, visit);
+    } else {
+      void this.#get(request, response, visit);
     }
-    const served = isMessage
-      ? this.#post(request, response, visit)
-      : this.#get(request, response, visit);
-    void served.catch((error: unknown) => {
-      if (!(error instanceof JournalError)) throw error;
-      this.#options.log("warn", "a session could not be looked up", { error: error.message });
-      refuse(response, { status: 503, words: `Not executed: ${error.message}` });
-    });
   }
 
   async stop(graceMs: number): Promise<void> {
     this.#isStopping = true;
     for (const link of [...this.#links]) link.release("stopping", "the proxy is stopping");
     await this.#streams.end(graceMs);
+  }
+
+  /** Refuses a request whose body is not read. */
+  #turnAway(request: IncomingMessage, response: ServerResponse, what: Trouble): void {
+    refuse(response, what);
+    dropRest(request, this.#options.world);
   }
 
   // ── The stream ────────────────────────────────────────────────────────────────────────────────
@@ -90,13 +90,13 @@ class SseRoute implements Route {
     const peer = peerOf(request, visit);
     const link =
       key === null ? this.#open(visit, peer) : await this.#links.returned(visit, key, peer);
-    if (link === "full" || link === "unknown") {
+    if (typeof link === "string") {
       refuse(response, REFUSALS[link]);
     } else if (this.#isStopping) {
       refuse(response, STOPPING);
     } else if (!response.destroyed) {
       this.#attach(link, response, visit);
-    } else if (!link.isBound) {
+    } else if (link.isNew) {
       link.forget();
     }
   }
@@ -146,45 +146,67 @@ class SseRoute implements Route {
 
   // ── Messages ──────────────────────────────────────────────────────────────────────────────────
 
-  async #post(request: IncomingMessage, response: ServerResponse, visit: Visit): Promise<void> {
+  #post(request: IncomingMessage, response: ServerResponse, visit: Visit): void {
     const key = visit.url.searchParams.get("sessionId") ?? "";
-    if (key === "") {
-      refuse(response, { status: 400, words: "sessionId is missing in the URL" });
+    const wrong = key === "" ? NO_KEY : bodyTrouble(request);
+    if (wrong !== undefined) {
+      this.#turnAway(request, response, wrong);
       return;
     }
-    const body = await readBody(request, this.#options.requestMaxBytes);
-    if (body === undefined) return;
-    if ("status" in body) {
-      refuse(response, body);
-      return;
-    }
-    const link = await this.#links.returned(visit, key, peerOf(request, visit));
-    const refusal = this.#isStopping ? STOPPING : this.#take(link, body);
-    if (refusal === undefined) accept(response);
-    else refuse(response, refusal);
+    const { world, requestMaxBytes } = this.#options;
+    readBody(request, { world, bytesMax: requestMaxBytes }, (body) => {
+      if (body.kind === "refused") refuse(response, body.trouble);
+      if (body.kind !== "text") return;
+      const message = parseMessage(body.text);
+      if (message.kind === "malformed") {
+        const { idText } = message;
+        refuse(response, { ...trouble(400, message.reason, [], message.code), idText });
+        return;
+      }
+      void this.#links.returned(visit, key, peerOf(request, visit)).then((link) => {
+        const refusal = this.#isStopping ? STOPPING : this.#take(link, message);
+        if (refusal === undefined) accept(response);
+        else refuse(response, { ...refusal, idText: idTextOf(message) });
+      });
+    });
   }
 
   /** Hands the message on; returns why not. */
-  #take(link: Returned, message: Readable): Refusal | undefined {
-    if (link === "full" || link === "unknown") return REFUSALS[link];
+  #take(link: Returned, message: Readable): Trouble | undefined {
+    if (typeof link === "string") return REFUSALS[link];
     if (link.bufferedBytes() > UNREAD_BYTES_MAX) return UNREAD;
     if (link.isBound) {
       link.receive(message);
       return undefined;
     }
+    if (!link.isNew) return REFUSALS.unknown;
     return this.#openings.get(link)?.receive(message) === true ? undefined : UNREAD;
   }
 }
 
-const STOPPING: Refusal = { status: 503, words: "Not executed: the proxy is stopping" };
-const UNREAD: Refusal = {
-  status: 503,
-  words: "Not executed: the client has not read what it was sent before",
+const comeLater = (words: string): Trouble => trouble(503, words, ["Retry-After", "1"]);
+
+const STOPPING = comeLater("Not executed: the proxy is stopping");
+const UNREAD = comeLater("Not executed: the client has not read what it was sent before");
+const NO_KEY = trouble(400, "sessionId is missing in the URL");
+const REFUSALS: Readonly<Record<NotReturned, Trouble>> = {
+  full: comeLater("Not executed: too many clients are connected"),
+  failed: comeLater("Not executed: the session could not be looked up"),
+  unknown: trouble(404, "Not executed: no session with this sessionId", [], HTTP_RPC.noSession),
 };
-const REFUSALS: Readonly<Record<"full" | "unknown", Refusal>> = {
-  full: { status: 503, words: "Not executed: too many clients are connected" },
-  unknown: { status: 404, words: "Not executed: no session with this sessionId" },
-};
+
+/** A message is plain JSON. */
+function bodyTrouble({ headers }: IncomingMessage): Trouble | undefined {
+  const type = (headers["content-type"] ?? "").split(";")[0]?.trim().toLowerCase();
+  if (type !== "application/json") {
+    return trouble(415, "the content type of a message is application/json");
+  }
+  if (headers["content-encoding"] === undefined) return undefined;
+  return trouble(415, "a message with a Content-Encoding is not taken");
+}
+
+const idTextOf = (message: Readable): string | undefined =>
+  message.kind === "request" ? message.idText : undefined;
 
 /** Where the client's messages go: on this server, under its key and, where it has one, its name. */
 function endpointOf(link: KeptLink, visit: Visit): string {
@@ -195,13 +217,6 @@ function endpointOf(link: KeptLink, visit: Visit): string {
 }
 
 function accept(response: ServerResponse): void {
-  response.writeHead(202, { "Content-Type": "text/plain" }).end("Accepted");
-}
-
-function refuse(response: ServerResponse, { status, words }: Refusal): void {
-  if (response.destroyed || response.headersSent) return;
-  if (status === 503) response.setHeader("Retry-After", "1");
-  // What is left of the body is not read.
-  if (status === 413) response.setHeader("Connection", "close");
-  response.writeHead(status, { "Content-Type": "text/plain; charset=utf-8" }).end(words);
+  response.writeHead(202, ["Content-Type", "text/plain", "Content-Length", "8", ...COMMON]);
+  response.end("Accepted");
 }

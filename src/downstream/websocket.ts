@@ -11,18 +11,17 @@
 import { WebSocketServer, WebSocket } from "ws";
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
-import { JournalError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import type { Log } from "../ports.ts";
+import { HTTP_RPC, trouble, type Trouble } from "./http/answers.ts";
 import type { UpgradeRoute, Visit } from "./http/route.ts";
-import { KeptLinks, peerOf, type Returned } from "./kept-links.ts";
+import { refuseSocket } from "./http/sockets.ts";
+import { KeptLinks, type NotReturned, peerOf, type Returned } from "./kept-links.ts";
 import type { KeptLink } from "./kept-link.ts";
 import { OpenCarriers } from "./open-carriers.ts";
-import { refuseUpgrade } from "./websocket/refusal.ts";
 import { CLOSE, SocketCarrier } from "./websocket/socket.ts";
 
 const SUBPROTOCOL = "mcp";
-const STOPPING = "the proxy is stopping";
 const PING_MS = 15_000;
 /** Messages of up to this many times the bound are read, so that their request can be answered. */
 const READ_FACTOR = 2;
@@ -51,9 +50,9 @@ class WebSocketRoute implements UpgradeRoute {
   #isStopping = false;
 
   constructor(options: WebSocketRouteOptions) {
-    const { world, linksMax, requestMaxBytes } = options;
+    const { world, log, linksMax, requestMaxBytes } = options;
     this.#options = options;
-    this.#links = new KeptLinks({ world, transport: "ws", canResume: false, linksMax });
+    this.#links = new KeptLinks({ world, log, transport: "ws", canResume: false, linksMax });
     this.#sockets = new OpenCarriers(world);
     this.#sockets.beat(PING_MS, (socket) => {
       socket.beat();
@@ -78,30 +77,23 @@ class WebSocketRoute implements UpgradeRoute {
       socket.destroy();
     });
     if (this.#isStopping) {
-      refuseUpgrade(socket, 503, STOPPING);
+      refuseSocket(socket, STOPPING);
       return;
     }
     if (!offersSubprotocol(request)) {
-      refuseUpgrade(socket, 400, `the only subprotocol here is ${SUBPROTOCOL}`);
+      refuseSocket(socket, trouble(400, `the only subprotocol here is ${SUBPROTOCOL}`));
       return;
     }
-    this.#linkOf(request, visit)
-      .then((link) => {
-        if (this.#isStopping) refuseUpgrade(socket, 503, STOPPING);
-        else if (link === "full") refuseUpgrade(socket, 503, "too many clients are connected");
-        else if (link === "unknown") refuseUpgrade(socket, 404, "no session with this key");
-        else this.#open(link, request, socket, head, visit);
-      })
-      .catch((error: unknown) => {
-        if (!(error instanceof JournalError)) throw error;
-        this.#options.log("warn", "a session could not be looked up", { error: error.message });
-        refuseUpgrade(socket, 503, error.message);
-      });
+    void this.#linkOf(request, visit).then((link) => {
+      if (this.#isStopping) refuseSocket(socket, STOPPING);
+      else if (typeof link === "string") refuseSocket(socket, REFUSALS[link]);
+      else this.#open(link, request, socket, head, visit);
+    });
   }
 
   async stop(graceMs: number): Promise<void> {
     this.#isStopping = true;
-    for (const link of [...this.#links]) link.release("stopping", STOPPING);
+    for (const link of [...this.#links]) link.release("stopping", "the proxy is stopping");
     await this.#sockets.end(graceMs);
   }
 
@@ -124,9 +116,9 @@ class WebSocketRoute implements UpgradeRoute {
     // Calls back before it returns, or has refused the upgrade.
     this.#server.handleUpgrade(request, socket, head, (webSocket) => {
       this.#attach(link, webSocket);
-      if (!link.isBound) link.bind(visit.door.enter(link), false);
+      if (link.isNew) link.bind(visit.door.enter(link), false);
     });
-    if (!link.isBound) link.forget();
+    if (link.isNew) link.forget();
   }
 
   #attach(link: KeptLink, webSocket: WebSocket): void {
@@ -145,6 +137,15 @@ class WebSocketRoute implements UpgradeRoute {
     link.attach(carrier);
   }
 }
+
+const comeLater = (words: string): Trouble => trouble(503, words, ["Retry-After", "1"]);
+
+const STOPPING = comeLater("the proxy is stopping");
+const REFUSALS: Readonly<Record<NotReturned, Trouble>> = {
+  full: comeLater("too many clients are connected"),
+  failed: comeLater("the session could not be looked up"),
+  unknown: trouble(404, "no session with this key", [], HTTP_RPC.noSession),
+};
 
 /** The library closes by itself where a message is too large, and gives no reason: this one says it. */
 function speakingSocket(requestMaxBytes: number): typeof WebSocket {

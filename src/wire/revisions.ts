@@ -7,13 +7,39 @@ export interface Revision {
   readonly hasBatches: boolean;
   /** `MCP-Protocol-Version` is sent on every HTTP request after `initialize` (from 2025-06-18). */
   readonly hasVersionHeader: boolean;
+  /** An event of a stream may have an id and empty data (from 2025-11-25); older clients choke on it. */
+  readonly hasPriming: boolean;
 }
 
 export const REVISIONS: readonly Revision[] = [
-  { version: "2025-11-25", era: "legacy", hasBatches: false, hasVersionHeader: true },
-  { version: "2025-06-18", era: "legacy", hasBatches: false, hasVersionHeader: true },
-  { version: "2025-03-26", era: "legacy", hasBatches: true, hasVersionHeader: false },
-  { version: "2024-11-05", era: "legacy", hasBatches: false, hasVersionHeader: false },
+  {
+    version: "2025-11-25",
+    era: "legacy",
+    hasBatches: false,
+    hasVersionHeader: true,
+    hasPriming: true,
+  },
+  {
+    version: "2025-06-18",
+    era: "legacy",
+    hasBatches: false,
+    hasVersionHeader: true,
+    hasPriming: false,
+  },
+  {
+    version: "2025-03-26",
+    era: "legacy",
+    hasBatches: true,
+    hasVersionHeader: false,
+    hasPriming: false,
+  },
+  {
+    version: "2024-11-05",
+    era: "legacy",
+    hasBatches: false,
+    hasVersionHeader: false,
+    hasPriming: false,
+  },
 ];
 
 /**
@@ -29,3 +55,7 @@ export function agreedVersion(asked: string, upstream: string): string {
 export function revisionOf(version: string | undefined): Revision {
   return REVISIONS.find((r) => r.version === version) ?? (REVISIONS[0] as Revision);
 }
+
+/** Whether a version is one of those that Holdfast knows. */
+export const isKnownRevision = (version: string): boolean =>
+  REVISIONS.some((revision) => revision.version === version);

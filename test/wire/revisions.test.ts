@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { REVISIONS, revisionOf } from "../../src/wire/revisions.ts";
+import { isKnownRevision, REVISIONS, revisionOf } from "../../src/wire/revisions.ts";
 
 describe("revisions", () => {
   it("are newest first, each once", () => {
@@ -8,16 +8,19 @@ describe("revisions", () => {
   });
 
   it.each([
-    ["2025-11-25", false, true],
-    ["2025-06-18", false, true],
-    ["2025-03-26", true, false],
-    ["2024-11-05", false, false],
-  ])("%s", (version, hasBatches, hasVersionHeader) => {
-    expect(revisionOf(version)).toEqual({ version, era: "legacy", hasBatches, hasVersionHeader });
+    ["2025-11-25", false, true, true],
+    ["2025-06-18", false, true, false],
+    ["2025-03-26", true, false, false],
+    ["2024-11-05", false, false, false],
+  ])("%s", (version, hasBatches, hasVersionHeader, hasPriming) => {
+    const expected = { version, era: "legacy", hasBatches, hasVersionHeader, hasPriming };
+    expect(revisionOf(version)).toEqual(expected);
+    expect(isKnownRevision(version)).toBe(true);
   });
 
   it("that nobody knows count as the newest", () => {
     for (const version of ["1900-01-01", "", undefined])
       expect(revisionOf(version).version).toBe("2025-11-25");
+    expect(isKnownRevision("1900-01-01")).toBe(false);
   });
 });

@@ -7,7 +7,7 @@
  * K14. Messages reach the session in the order in which they came, also those that came while the door
  *      was being asked; what waits meanwhile is bounded.
  */
-import { JournalError, RPC } from "../../base/errors.ts";
+import { errorText, RPC } from "../../base/errors.ts";
 import type { ClientHandler, Door, Inbound, Log } from "../../ports.ts";
 import { formatError, parseMessage, type Batch, type Message } from "../../wire/message.ts";
 import { methodOf } from "../../wire/methods.ts";
@@ -68,9 +68,8 @@ export class Opening {
     try {
       handler = await door.adopt(link);
     } catch (error) {
-      if (!(error instanceof JournalError)) throw error;
-      log("warn", "a returning client could not be given its session", { error: error.message });
-      why = `Not executed: the client's session could not be read from the journal (${error.message})`;
+      log("error", "a session could not be looked up", { cause: errorText(error) });
+      why = "Not executed: the session could not be looked up";
     }
     const messages = this.#waiting ?? [];
     this.#waiting = undefined;

@@ -1,10 +1,18 @@
 /** The event stream of one client: the answer to its `GET /sse/NAME`. */
 import type { ServerResponse } from "node:http";
 import { onOneLine } from "../../wire/framing.ts";
+import { COMMON } from "../http/answers.ts";
 import type { Carrier } from "../kept-link.ts";
 
 /** How soon a client comes back after it lost its stream. */
 const RETRY_MS = 1_000;
+
+const HEAD = [
+  ["Content-Type", "text/event-stream"],
+  ["Cache-Control", "no-cache, no-transform"],
+  // A reverse proxy that collects what is to come would hold everything back.
+  ["X-Accel-Buffering", "no"],
+].flat();
 
 export class SseStream implements Carrier {
   readonly #response: ServerResponse;
@@ -15,11 +23,7 @@ export class SseStream implements Carrier {
 
   /** `endpoint`: where the client's messages go, a path on this server. */
   open(endpoint: string): void {
-    this.#response.writeHead(200, {
-      "Content-Type": "text/event-stream",
-      "Cache-Control": "no-cache, no-transform",
-      "X-Accel-Buffering": "no",
-    });
+    this.#response.writeHead(200, [...HEAD, ...COMMON]);
     this.#response.write(`event: endpoint\ndata: ${endpoint}\nretry: ${String(RETRY_MS)}\n\n`);
   }
 

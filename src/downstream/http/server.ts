@@ -1,0 +1,253 @@
+/**
+ * The network listener: one HTTP server for all upstreams and transports. It checks what comes in and
+ * hands it to the transport that its path names.
+ *
+ * NL1. Nothing of a request reaches a transport before its path, its Host, its Origin and its token
+ *      passed.
+ * NL2. Connections, headers, bodies and the time that each may take are bounded; beyond a bound the
+ *      client is told so, and nobody else notices.
+ */
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import { deferred } from "../../base/async.ts";
+import { ConfigError } from "../../base/errors.ts";
+import type { World } from "../../base/world.ts";
+import type { Door, Gatekeeper, Log, NetworkListener } from "../../ports.ts";
+import { refuse, trouble, type Trouble } from "./answers.ts";
+import { authorityText } from "./authority.ts";
+import { dropRest } from "./body.ts";
+import { checkEntry, type DoorPolicy } from "./guard.ts";
+import { type Place, readPlace } from "./paths.ts";
+import type { Route, UpgradeRoute, Visit } from "./route.ts";
+import { readmit, refuseSocket, Sockets } from "./sockets.ts";
+
+const HEADERS_MAX_BYTES = 16 * 1024;
+const HEADERS_MS = 10_000;
+/** For a whole request; pauses in its body are shorter (`body.ts`). */
+const REQUEST_MS = 60_000;
+/** How exactly the two above are kept. */
+const CHECK_MS = 1_000;
+/** How long a connection may wait for its next request. */
+const KEPT_ALIVE_MS = 30_000;
+/** When the network is first asked whether a silent client is still there. */
+const PROBE_MS = 30_000;
+/** How long `stop` waits, after all answers, for clients to take them. */
+const FLUSH_MS = 1_000;
+const STEP_MS = 10;
+
+export interface HttpListenerOptions {
+  readonly world: World;
+  readonly log: Log;
+  readonly host: string;
+  /** 0 for any that is free. */
+  readonly port: number;
+  readonly gatekeeper: Gatekeeper;
+  /** Asked at every request: whether tokens are asked for may change. */
+  readonly policy: () => DoorPolicy;
+  readonly connectionsMax: number;
+  readonly routes: { readonly mcp: Route; readonly sse: Route };
+  readonly upgrades: { readonly ws: UpgradeRoute };
+}
+
+/** Accepts the clients of all upstreams. `start` may be called once. */
+export function httpListener(options: HttpListenerOptions): NetworkListener {
+  return new HttpListener(options);
+}
+
+type Entrance =
+  | { readonly kind: "passes"; readonly place: Place; readonly visit: Visit }
+  | { readonly kind: "refused"; readonly trouble: Trouble };
+
+class HttpListener implements NetworkListener {
+  readonly #options: HttpListenerOptions;
+  readonly #server: Server;
+  readonly #sockets: Sockets;
+  #doorOf: (upstream: string) => Door | undefined = () => undefined;
+  #isStopping = false;
+
+  constructor(options: HttpListenerOptions) {
+    this.#options = options;
+    this.#sockets = new Sockets(options.connectionsMax);
+    this.#server = createServer({
+      maxHeaderSize: HEADERS_MAX_BYTES,
+      headersTimeout: HEADERS_MS,
+      requestTimeout: REQUEST_MS,
+      connectionsCheckingInterval: CHECK_MS,
+      keepAliveTimeout: KEPT_ALIVE_MS,
+      keepAlive: true,
+      keepAliveInitialDelay: PROBE_MS,
+    });
+    this.#server.on("connection", (socket) => {
+      this.#sockets.add(socket);
+    });
+    this.#server.on("request", (request, response) => {
+      this.#serve(request, response);
+    });
+    this.#server.on("upgrade", (request, socket, head) => {
+      this.#upgrade(request, socket, head);
+    });
+    this.#server.on("clientError", (error, socket) => {
+      this.#onClientError(error, socket);
+    });
+  }
+
+  async start(doorOf: (upstream: string) => Door | undefined): Promise<string> {
+    this.#doorOf = doorOf;
+    const { host, port, log } = this.#options;
+    const listening = deferred<undefined>();
+    this.#server.once("error", (error: NodeJS.ErrnoException) => {
+      listening.reject(new ConfigError(listenTrouble(error, authorityText({ host, port }))));
+    });
+    this.#server.listen({ host, port }, () => {
+      listening.resolve(undefined);
+    });
+    await listening.promise;
+    this.#server.on("error", (error) => {
+      // Such as too many open files; the connection is lost, the listener is not.
+      log("error", "the listener could not accept a connection", { cause: error.message });
+    });
+    const address = this.#server.address() as AddressInfo;
+    return `http://${authorityText({ host: address.address, port: address.port })}`;
+  }
+
+  async stop(graceMs: number): Promise<void> {
+    const { world, routes, upgrades } = this.#options;
+    this.#isStopping = true;
+    if (!this.#server.listening) return;
+    const closed = deferred<undefined>();
+    this.#server.close(() => {
+      closed.resolve(undefined);
+    });
+    const all = [routes.mcp, routes.sse, upgrades.ws];
+    await Promise.all(all.map((route) => route.stop(graceMs)));
+    const deadline = world.monotonic() + FLUSH_MS;
+    const step = () => {
+      this.#server.closeIdleConnections();
+      if (world.monotonic() > deadline) this.#sockets.destroyAll();
+      else world.timer(STEP_MS, step);
+    };
+    step();
+    await closed.promise;
+  }
+
+  #serve(request: IncomingMessage, response: ServerResponse): void {
+    const { socket } = request;
+    this.#sockets.answering(socket, 1);
+    response.on("close", () => {
+      this.#sockets.answering(socket, -1);
+    });
+    // A client that goes away in the middle ends its response; `close` tells it.
+    response.on("error", () => undefined);
+    const entrance = this.#enter(request, socket);
+    if (entrance.kind === "refused") {
+      refuse(response, entrance.trouble);
+      dropRest(request, this.#options.world);
+      return;
+    }
+    const { place, visit } = entrance;
+    const { routes } = this.#options;
+    if (place.kind !== "ws") {
+      routes[place.kind].serve(request, response, visit);
+      return;
+    }
+    refuse(response, trouble(426, "this path takes WebSocket connections only", UPGRADE));
+    dropRest(request, this.#options.world);
+  }
+
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on("error", () => undefined);
+    if (request.headers.upgrade?.toLowerCase() !== "websocket") {
+      readmit(request, socket, head);
+      this.#server.emit("connection", socket);
+      return;
+    }
+    const entrance = this.#enter(request, socket);
+    if (entrance.kind === "refused") {
+      refuseSocket(socket, entrance.trouble);
+      return;
+    }
+    const { place, visit } = entrance;
+    const { upgrades } = this.#options;
+    if (place.kind === "ws") upgrades.ws.upgrade(request, socket, head, visit);
+    else refuseSocket(socket, trouble(404, "this path takes no WebSocket connections"));
+  }
+
+  /** All checks, for every transport. */
+  #enter(request: IncomingMessage, socket: Duplex): Entrance {
+    const busy = this.#busyTrouble(socket);
+    if (busy !== undefined) return { kind: "refused", trouble: busy };
+    const { url: target = "", headersDistinct } = request;
+    const place = readPlace(target);
+    if (place === undefined) return { kind: "refused", trouble: NOT_FOUND };
+    const { gatekeeper, policy } = this.#options;
+    const entry = checkEntry(headersDistinct, policy(), gatekeeper, place.upstream);
+    if (entry.kind === "refused") {
+      const { status, reason, challenge } = entry;
+      const headers = challenge === undefined ? [] : ["WWW-Authenticate", challenge];
+      return { kind: "refused", trouble: trouble(status, reason, headers) };
+    }
+    const door = this.#doorOf(place.upstream);
+    if (door === undefined) return { kind: "refused", trouble: NOT_FOUND };
+    const visit = visitOf(place.upstream, door, entry.principal, target);
+    return { kind: "passes", place, visit };
+  }
+
+  #busyTrouble(socket: Duplex): Trouble | undefined {
+    if (this.#isStopping) return trouble(503, "Not executed: the proxy is stopping", LATER);
+    if (!this.#sockets.isSurplus(socket)) return undefined;
+    const max = String(this.#options.connectionsMax);
+    const why = `Not executed: there are ${max} connections, and there may not be more`;
+    return trouble(503, why, [...LATER, "Connection", "close"]);
+  }
+
+  #onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
+    if (error.code === "ECONNRESET" || this.#sockets.isAnswering(socket)) {
+      socket.destroy();
+      return;
+    }
+    refuseSocket(socket, clientTrouble(error.code));
+  }
+}
+
+const NOT_FOUND = trouble(404, "nothing is served at this path");
+const LATER: readonly string[] = ["Retry-After", "1"];
+const UPGRADE: readonly string[] = ["Upgrade", "websocket"];
+
+/** The URL is made where a transport asks for it. */
+function visitOf(upstream: string, door: Door, principal: string, target: string): Visit {
+  return {
+    upstream,
+    door,
+    principal,
+    get url() {
+      return new URL(target, "http://localhost");
+    },
+  };
+}
+
+function clientTrouble(code: string | undefined): Trouble {
+  switch (code) {
+    case "HPE_HEADER_OVERFLOW":
+      return trouble(431, `the headers have more than ${String(HEADERS_MAX_BYTES)} bytes`);
+    case "ERR_HTTP_REQUEST_TIMEOUT":
+      return trouble(408, "the request did not come in time");
+    default:
+      return trouble(400, "this is no HTTP request");
+  }
+}
+
+function listenTrouble(error: NodeJS.ErrnoException, address: string): string {
+  switch (error.code) {
+    case "EADDRINUSE":
+      return `listen: ${address} is taken by another program; expected a free port (or 0 for any)`;
+    case "EADDRNOTAVAIL":
+      return `listen: ${address} is no address of this machine`;
+    case "EACCES":
+      return `listen: this user may not listen at ${address}; expected a port of 1024 or above`;
+    case "ENOTFOUND":
+      return `listen: the host of ${address} is not known; expected a name or address of this machine`;
+    default:
+      return `listen: ${address} can't be listened at: ${error.message}`;
+  }
+}
