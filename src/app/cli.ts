@@ -46,6 +46,10 @@ const code = await runCommandLine(process.argv.slice(2), {
     // the process alive. The other commands end by themselves when their output is written.
     process.exit(ended);
   },
+  serve: async (request) => {
+    const ended = await (await import("./serve.ts")).serve(request);
+    process.exit(ended);
+  },
   journals: async (stateFolder) => {
     const { journalReader } = await import("./journals.ts");
     return journalReader(stateFolder, world, (level, message) => {

@@ -14,7 +14,17 @@ import type { Wanted } from "./plan.ts";
 import { makePlan, wantedOf } from "./plan.ts";
 import { packageVersion } from "./version.ts";
 
-const VERBS = ["run", "status", "calls", "sessions", "events", "restart", "token", "doctor"];
+const VERBS = [
+  "run",
+  "serve",
+  "status",
+  "calls",
+  "sessions",
+  "events",
+  "restart",
+  "token",
+  "doctor",
+];
 
 /** Answers with the exit code; errors of use and configuration are told on stderr. */
 export async function runCommandLine(argv: readonly string[], outside: Outside): Promise<number> {

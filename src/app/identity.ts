@@ -60,16 +60,38 @@ export function identify(
   world: World,
 ): Identity {
   const key = identityKey(state, around, world);
+  return {
+    upstream: upstreamDigest(target),
+    credentials: world.digest(key.value, canonical(toldBy(target))),
+    degraded: key.degraded,
+  };
+}
+
+/**
+ * In `serve` an upstream is its name, whatever stands behind it: a command may get another version. A URL
+ * counts with the credentials, so that no call goes to another place than it was accepted for.
+ */
+export function identifyByName(
+  name: string,
+  target: Target,
+  key: ReturnType<typeof identityKey>,
+  world: World,
+): Identity {
+  const place = target.kind === "stdio" ? [] : [["url", target.url]];
+  return {
+    upstream: createHash("sha256").update(`serve\0${name}`).digest("hex"),
+    credentials: world.digest(key.value, canonical([place, toldBy(target)])),
+    degraded: key.degraded,
+  };
+}
+
+/** What a target tells of who acts, or on what; sorted by name. */
+function toldBy(target: Target): readonly (readonly string[])[] {
   const told =
     target.kind !== "stdio"
       ? Object.entries(target.headers).map(([name, value]) => [name.toLowerCase(), value])
       : Object.entries(tellingVariables(target.env));
-  told.sort(([a], [b]) => ((a ?? "") < (b ?? "") ? -1 : 1));
-  return {
-    upstream: upstreamDigest(target),
-    credentials: world.digest(key.value, canonical(told)),
-    degraded: key.degraded,
-  };
+  return told.sort(([a], [b]) => ((a ?? "") < (b ?? "") ? -1 : 1));
 }
 
 /** The key of this state folder. Never throws: without a file it is derived, and that is said. */

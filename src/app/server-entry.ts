@@ -109,7 +109,21 @@ const URL_TYPES: Readonly<Record<string, UrlKind>> = {
 };
 const TYPES = ["stdio", "http", "streamable-http", "sse", "ws"];
 
-function readTarget(entry: JsonObject, where: string, file: string, around: Surroundings): Target {
+/** The environment of a command: what is handed on, then what its entry names. */
+export type EnvironmentOf = (
+  env: Environment,
+  own: Readonly<Record<string, string>>,
+) => Record<string, string>;
+
+const inherited: EnvironmentOf = (env, own) => ({ ...inheritedEnv(env), ...own });
+
+function readTarget(
+  entry: JsonObject,
+  where: string,
+  file: string,
+  around: Surroundings,
+  environmentOf: EnvironmentOf,
+): Target {
   const read = new EntryReader(entry, where, around.env);
   const urlKey = entry["url"] === undefined && entry["httpUrl"] !== undefined ? "httpUrl" : "url";
   const hasUrl = entry[urlKey] !== undefined;
@@ -140,12 +154,17 @@ function readTarget(entry: JsonObject, where: string, file: string, around: Surr
     command,
     args: read.list("args"),
     cwd: absolutePath(read.text("cwd") ?? around.cwd, dirname(file), around.home),
-    env: { ...inheritedEnv(around.env), ...read.texts("env") },
+    env: environmentOf(around.env, read.texts("env")),
   };
 }
 
 /** The entry `name`. Throws `ConfigError`, also if there is none. */
-export function readServer(file: ConfigFile, name: string, around: Surroundings): ServerEntry {
+export function readServer(
+  file: ConfigFile,
+  name: string,
+  around: Surroundings,
+  environmentOf = inherited,
+): ServerEntry {
   const entry = file.servers.get(name);
   if (entry === undefined) {
     const names = [...file.servers.keys()];
@@ -157,7 +176,7 @@ export function readServer(file: ConfigFile, name: string, around: Surroundings)
   const where = `${file.path}: ${file.sections.get(name) ?? "mcpServers"}.${name}`;
   const { layer, rest } = readOurs(entry["holdfast"], `${where}.holdfast`, file.path, "server");
   return {
-    target: readTarget(entry, where, file.path, around),
+    target: readTarget(entry, where, file.path, around, environmentOf),
     layer,
     tools: readTools(rest),
     clients: new Map([...file.clients, ...readClients(rest)]),

@@ -81,6 +81,8 @@ export interface ServingStatus {
   readonly loadedAt: number;
   /** Why the file on disk is not what is used, in words. */
   readonly problem: string | undefined;
+  /** Why nobody with a token is let in, in words. */
+  readonly doorTrouble: string | undefined;
 }
 
 export interface SessionStatus {

@@ -5,8 +5,8 @@
  *     unbound ──bind──► bound ──────► over
  *        └──────────────────────────────▲     left, ended, or lost before a session had begun
  *
- * K10. What a connection tells after another one took its place, or after the end, is ignored.
- * K11. The handler hears `detached` and `attached` in turn, and nothing after `left`.
+ * CL1. What a connection tells after another one took its place, or after the end, is ignored.
+ * CL2. The handler hears `detached` and `attached` in turn, and nothing after `left`.
  */
 import type { TransportKind } from "../core/transport.ts";
 import type { ClientHandler, ClientLink, Inbound } from "../ports.ts";

@@ -1,9 +1,9 @@
 /**
  * The clients of one transport by their keys, with and without a connection.
  *
- * K12. A key opens nothing for another principal or upstream than its own, and nothing tells that it
+ * CL3. A key opens nothing for another principal or upstream than its own, and nothing tells that it
  *      exists.
- * K13. Bounded: over the limit the link that has been without a connection for longest is forgotten,
+ * CL4. Bounded: over the limit the link that has been without a connection for longest is forgotten,
  *      which loses nothing (its session is found by its key again); without such a link nobody new is
  *      taken.
  */

@@ -32,6 +32,7 @@ export class Delivery {
     }
     this.#context.tally.answered += given;
     if (given > 0 && call.isJournalled) {
+      this.#registry.gave(call.row.id);
       call.journal.applyLater({ kind: "deliver", id: call.row.id, at: this.#context.world.now() });
     }
     this.#remember(call, given > 0);

@@ -25,6 +25,9 @@ export async function untilJournalOpen(
   stopTimer();
 }
 
+/** What becomes of sessions that their clients can come back to: the next process has them, or nobody. */
+export type Heir = "next process" | "nobody";
+
 /** Calls whose clients come back for them, and which may be sent again. */
 const isLeftBy =
   (line: Line) =>
@@ -35,10 +38,13 @@ export async function drain(
   context: EngineContext,
   lines: readonly Line[],
   cause: string,
+  heir: Heir,
 ): Promise<void> {
+  const withdraw = () => Promise.all(lines.map((line) => withdrawWaiting(line, cause, heir)));
+  const isLeft = (line: Line) => (heir === "nobody" ? undefined : isLeftBy(line));
   const { world, log, settings } = context;
   for (const line of lines) line.queue.pause();
-  await Promise.all(lines.map((line) => withdrawWaiting(line, cause)));
+  await withdraw();
   const endAt = world.now() + settings.drainMs;
   const isBusy = () => lines.some((line) => line.dispatcher.underWay > 0);
   while (isBusy() && world.now() < endAt) {
@@ -49,11 +55,11 @@ export async function drain(
     await look.promise;
   }
   // Calls that came, or came back unsent, since the first look.
-  await Promise.all(lines.map((line) => withdrawWaiting(line, cause)));
+  await withdraw();
   const rest = lines.reduce((sum, line) => sum + line.dispatcher.underWay, 0);
   if (rest > 0) log("warn", "calls were still in flight at the end", { calls: rest });
-  await Promise.all(lines.map((line) => line.dispatcher.abandon(cause, isLeftBy(line))));
-  await Promise.all(lines.map((line) => line.stop(CHILD_GRACE_MS, isLeftBy(line))));
+  await Promise.all(lines.map((line) => line.dispatcher.abandon(cause, isLeft(line))));
+  await Promise.all(lines.map((line) => line.stop(CHILD_GRACE_MS, isLeft(line))));
   // What was being committed found its connection gone.
-  await Promise.all(lines.map((line) => withdrawWaiting(line, cause)));
+  await withdraw();
 }

@@ -75,5 +75,7 @@ function reasonsOf(parts: StatusParts, sessions: readonly SessionStatus[]): read
     reasons.add("the journal holds less than was once written to it");
   if (serving?.problem !== undefined)
     reasons.add(`the configuration on disk is not used: ${serving.problem}`);
+  if (serving?.doorTrouble !== undefined)
+    reasons.add(`tokens can't be checked, so nobody is let in: ${serving.doorTrouble}`);
   return [...reasons];
 }

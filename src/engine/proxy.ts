@@ -117,8 +117,10 @@ export class Proxy {
     if (branch === undefined) return;
     this.#branches.delete(name);
     branch.close();
+    await drain(branch.context, branch.lines.everything(), cause, "nobody");
     await Promise.all([...branch.stays()].map((stay) => stay.dismiss(cause)));
     await drain(branch.context, branch.lines.everything(), cause);
+    // What was promised to run late waits for a person now, or for its deadline.
     branch.rescuer.leaveTo(this.#orphaned());
     this.#caretaker.review();
   }
@@ -168,7 +170,9 @@ export class Proxy {
     for (const branch of branches) branch.close();
     await untilJournalOpen(this.#process, this.#options.drainMs);
     await Promise.all(
-      branches.map((branch) => drain(branch.context, branch.lines.everything(), cause)),
+      branches.map(({ context, lines }) =>
+        drain(context, lines.everything(), cause, "next process"),
+      ),
     );
     for (const branch of branches) branch.rescuer.stop();
     this.#orphans?.stop();

@@ -10,12 +10,16 @@ export interface Recalled {
   readonly journal: Journal;
 }
 
+/** So many answers are remembered as given: more than can cross a client's return on the way. */
+const GIVEN_MAX = 4_096;
+
 export class Registry {
   readonly shield = new Shield();
   readonly #live = new Map<string, { readonly call: LiveCall; line: Line }>();
   readonly #liveIn = new Map<Journal, number>();
   readonly #liveOf = new Map<string, number>();
   readonly #journals = new Set<Journal>();
+  readonly #given = new Set<string>();
   #orders = 0;
 
   /** Orders calls by acceptance over all lines. */
@@ -49,6 +53,20 @@ export class Registry {
 
   find(callId: string): { readonly call: LiveCall; readonly line: Line } | undefined {
     return this.#live.get(callId);
+  }
+
+  /** The answer of this call has just been given to its caller; the mark on disk comes later. */
+  gave(callId: string): void {
+    this.#given.add(callId);
+    if (this.#given.size <= GIVEN_MAX) return;
+    for (const oldest of this.#given) {
+      this.#given.delete(oldest);
+      return;
+    }
+  }
+
+  wasGiven(callId: string): boolean {
+    return this.#given.has(callId);
   }
 
   liveIn(journal: Journal): number {

@@ -58,6 +58,8 @@ export class Returning {
       const rows = [...(await journal.list(filter))].sort((a, b) => a.seq - b.seq);
       for (const row of rows) {
         if (!this.#isOwn(row) || row.cause?.startsWith(BY_CALLER)) continue;
+        // Its answer may have crossed this look on the way.
+        if (registry.wasGiven(row.id)) continue;
         if (!this.#takeUp(row, stream)) this.#give({ row, journal }, stream);
       }
     }

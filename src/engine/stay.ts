@@ -172,6 +172,8 @@ export class Stay {
   /** Ends the session by our decision: its client's connections are closed. */
   async dismiss(cause: string): Promise<void> {
     const { link } = this.outgoing;
+    const served = this.#served;
+    if (served !== undefined) await withdrawSession(served.line, cause, served.member.session.id);
     await this.end(cause);
     link.ended?.(cause);
   }

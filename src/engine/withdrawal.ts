@@ -1,24 +1,27 @@
 /** Ends what waits on a line, all at once: at its end, or when the server's state is gone. */
 import type { EngineContext } from "./context.ts";
+import type { Heir } from "./drain.ts";
 import type { Line } from "./line.ts";
 import type { LiveCall } from "./live-call.ts";
 
 /**
- * The end of this process: withdraws what waits, except what was promised to run late, which is said
- * so, and what stays on disk for the next process: calls of sessions that outlive this one, and what
+ * The end of these lines: withdraws what waits, except what was promised to run late, which is said
+ * so, and what stays on disk for the next process, if there is one: calls of sessions that outlive this one, and what
  * a dead process left and nobody here waits for.
  */
-export async function withdrawWaiting(line: Line, cause: string): Promise<void> {
+export async function withdrawWaiting(line: Line, cause: string, heir: Heir): Promise<void> {
   const isOwn = ({ row, waiters }: LiveCall) =>
-    !isLasting(line, row.sessionId) &&
+    (heir === "nobody" || !isLasting(line, row.sessionId)) &&
     (waiters.size > 0 || line.members.get(row.sessionId) !== undefined);
   await withdraw(line, cause, isOwn);
 }
 
-/** The end of one session: withdraws what it left waiting, except what was promised to run late. */
+/**
+ * The end of one session: withdraws what it has waiting, except what was promised to run late. Callers
+ * that still wait are told.
+ */
 export async function withdrawSession(line: Line, cause: string, sessionId: string): Promise<void> {
-  const isOwn = ({ row, waiters }: LiveCall) => row.sessionId === sessionId && waiters.size === 0;
-  await withdraw(line, cause, isOwn);
+  await withdraw(line, cause, ({ row }) => row.sessionId === sessionId);
 }
 
 /** The session's client can come back to it in another process. */

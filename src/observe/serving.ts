@@ -17,13 +17,16 @@ export function servingLines({ serving, upstreams, now }: ProxyStatus, paint: Pa
 }
 
 function whereLines(serving: ServingStatus, now: number, paint: Paint): string[] {
-  const { address, configPath, loadedAt, problem } = serving;
+  const { address, configPath, loadedAt, problem, doorTrouble } = serving;
   const loaded = `loaded ${ageText(now - loadedAt)} ago`;
   return [
     `serving  ${safe(address)} with ${safe(configPath)}, ${loaded}`,
     ...(problem === undefined
       ? []
       : [`${paint.red("!")} the file as it is now is not used: ${safe(problem)}`]),
+    ...(doorTrouble === undefined
+      ? []
+      : [`${paint.red("!")} tokens can't be checked, so nobody is let in: ${safe(doorTrouble)}`]),
   ];
 }
 

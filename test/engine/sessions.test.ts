@@ -358,3 +358,27 @@ describe("a restart by an operator", () => {
     await expect(stage.proxy.control.restart("other")).rejects.toThrow("'files'");
   });
 });
+
+describe("an upstream that is taken out of service", () => {
+  it("ends its sessions, withdraws what waits, and keeps what was promised for a person", async () => {
+    const [stage, client] = await begun(HTTP);
+    stage.upstream.kill(away);
+    const promised = client.call("note", "promised");
+    await stage.world.advance(46_000);
+    expect(client.told(promised)?.meta?.["executed"]).toBe("pending");
+    const waiting = client.call("write", "waiting");
+    await stage.world.advance(10);
+    const removed = stage.proxy.remove("files", "taken out of the configuration");
+    await stage.world.advance(1_000);
+    await removed;
+    expect(client.endings).toEqual(["taken out of the configuration"]);
+    expect(client.told(waiting)?.meta?.["executed"]).toBe("no");
+    expect((await stage.row("waiting")).state).toBe("cancelled");
+    expect((await stage.row("promised")).state).toBe("queued");
+    expect((await stage.proxy.control.status()).heldForPerson).toBe(1);
+    expect(stage.proxy.door("files")).toBeUndefined();
+    await stage.world.advance(3_600_000);
+    expect((await stage.row("promised")).state).toBe("expired");
+    expect(stage.fatal).toEqual([]);
+  });
+});

@@ -85,6 +85,7 @@ const serving = {
   configPath: "/home/u/holdfast.json",
   loadedAt: SAMPLE_NOW - 61_000,
   problem: undefined,
+  doorTrouble: undefined,
 };
 
 test("a daemon says where it serves, its upstreams, and one line a session", () => {

@@ -59,7 +59,8 @@ export class QueueRig {
       this.fatal.push(error);
     };
     this.gate = new Gate({ world: this.world, settings: own, fatal });
-    const context = { world: this.world, settings: own, gate: this.gate, fatal };
+    const identity = { credentials: aRow().credentials };
+    const context = { world: this.world, settings: own, identity, gate: this.gate, fatal };
     this.lines = Array.from({ length: lines }, () =>
       this.#newLine(context as unknown as EngineContext),
     );

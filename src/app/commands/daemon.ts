@@ -1,5 +1,6 @@
-/** Registers the commands that show and steer a proxy with many clients: sessions, events, restart. */
+/** Registers the commands of a proxy with many clients: serve, sessions, events, restart. */
 import type { Command } from "commander";
+import { OPTION_KEYS } from "../option-table.ts";
 import { FOLDER_OPTIONS, addOptions, flagsOf, placesOf, readLimit } from "./flags.ts";
 import type { Exit } from "./flags.ts";
 import type { Outside } from "./screen.ts";
@@ -7,6 +8,18 @@ import type { SessionsRequest } from "./sessions.ts";
 
 const foldersOf = (command: Command, outside: Outside) =>
   placesOf(flagsOf(command, FOLDER_OPTIONS), outside).folders;
+
+/** Every option of the table: those that say what one server is are refused with the reason. */
+export function addServe(program: Command, version: string, outside: Outside, exit: Exit): void {
+  const command = program
+    .command("serve")
+    .description("Serves every server of the configuration file to clients over the network.");
+  addOptions(command, OPTION_KEYS).action(async () => {
+    const { around, world } = outside;
+    const flags = flagsOf(command, OPTION_KEYS);
+    exit.code = await outside.serve({ flags, around, world, version });
+  });
+}
 
 interface ListFlags {
   readonly json?: true;

@@ -38,6 +38,7 @@ Usage
   holdfast [options] -- command args…     wrap a server that speaks over stdio
   holdfast [options] https://host/mcp     wrap a server that speaks over HTTP
   holdfast run NAME [options]             wrap an entry of holdfast.json
+  holdfast serve [options]                serve all of holdfast.json over HTTP, SSE and WebSocket
   holdfast status [--json] [--watch]      what runs, what waits, what is wrong
   holdfast calls list|show|retry|cancel|settle
   holdfast token create|list|revoke       who may connect to holdfast serve

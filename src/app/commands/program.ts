@@ -6,7 +6,7 @@ import { OPTION_KEYS } from "../option-table.ts";
 import type { FlagValues } from "../resolve.ts";
 import type { CallsRequest } from "./calls.ts";
 import type { TokenRequest } from "./tokens.ts";
-import { addEvents, addRestart, addSessions } from "./daemon.ts";
+import { addEvents, addRestart, addServe, addSessions } from "./daemon.ts";
 import { FOLDER_OPTIONS, addOptions, flagsOf, placesOf, readLimit } from "./flags.ts";
 import type { Exit } from "./flags.ts";
 import { helpText } from "./help.ts";
@@ -180,6 +180,7 @@ export async function runProgram(
     })
     .version(version, "-V, --version");
   program.helpInformation = helpText;
+  addServe(program, version, outside, exit);
   addStatus(program, outside, exit);
   addCalls(program, outside, exit);
   addTokens(program, outside, exit);

@@ -72,6 +72,7 @@ export function configSchema(): Schema {
       cwd: { type: "string" },
       url: { type: "string" },
       headers: TEXTS,
+      disabled: { type: "boolean", description: "serve leaves this server out." },
       holdfast: ownSchema("server"),
     },
   };

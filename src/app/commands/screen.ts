@@ -4,6 +4,7 @@ import { NO_PAINT } from "../../observe/text.ts";
 import type { World } from "../../base/world.ts";
 import type { RunPlan } from "../options.ts";
 import type { Surroundings } from "../folders.ts";
+import type { ServeRequest } from "../serve-plan.ts";
 import type { JournalReader } from "./journal-reader.ts";
 
 /** The outside of a command line. */
@@ -17,6 +18,7 @@ export interface Outside {
   /** Resolves on Ctrl-C or SIGTERM, and when nobody reads the output any more. */
   interrupted(): Promise<void>;
   runProxy(plan: RunPlan): Promise<number>;
+  serve(request: ServeRequest): Promise<number>;
   journals(stateFolder: string): Promise<JournalReader>;
 }
 

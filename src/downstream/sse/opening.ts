@@ -1,10 +1,10 @@
 /**
  * What becomes of a new stream is decided by the first message that comes for it: `initialize` begins
  * a session; anything else comes from a client whose library opened a new stream by itself after it
- * lost the old one, and which believes that its session goes on (protocol digest, MCP 2024-11-05
- * clients). It is given the session that can only be its own, or told that there is none.
+ * lost the old one, and which believes that its session goes on. It is given the session that can only
+ * be its own, or told that there is none.
  *
- * K14. Messages reach the session in the order in which they came, also those that came while the door
+ * CL5. Messages reach the session in the order in which they came, also those that came while the door
  *      was being asked; what waits meanwhile is bounded.
  */
 import { errorText, RPC } from "../../base/errors.ts";

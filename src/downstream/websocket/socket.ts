@@ -1,8 +1,8 @@
 /**
  * One WebSocket of a client: a JSON-RPC message is one text frame.
  *
- * K15. While the client leaves more than 8 MiB unread, nothing is read from it.
- * K16. A connection without a sign of life for one beat after a ping is dead. One with something left
+ * CL6. While the client leaves more than 8 MiB unread, nothing is read from it.
+ * CL7. A connection without a sign of life for one beat after a ping is dead. One with something left
  *      to read gets eight: its pong comes behind that, and a slow line is not a dead one.
  */
 import { Buffer } from "node:buffer";

@@ -64,6 +64,7 @@ export function testOutside(
       stderr += text;
     },
     interrupted: () => new Promise(() => undefined),
+    serve: () => Promise.reject(new Error("a test did not say what serves")),
     runProxy: (plan) => {
       plans.push(plan);
       return Promise.resolve(0);
