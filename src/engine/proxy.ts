@@ -119,7 +119,6 @@ export class Proxy {
     branch.close();
     await drain(branch.context, branch.lines.everything(), cause, "nobody");
     await Promise.all([...branch.stays()].map((stay) => stay.dismiss(cause)));
-    await drain(branch.context, branch.lines.everything(), cause);
     // What was promised to run late waits for a person now, or for its deadline.
     branch.rescuer.leaveTo(this.#orphaned());
     this.#caretaker.review();
