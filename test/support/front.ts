@@ -3,7 +3,6 @@
  * behind stdio each client starts a proxy of its own (`holdfast run`), over the network one daemon
  * (`holdfast serve`) is there for all, and returns to the same port.
  */
-import { writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
 import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js";
@@ -12,9 +11,9 @@ import { WebSocketClientTransport } from "@modelcontextprotocol/sdk/client/webso
 import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
 import { WebSocket } from "ws";
 import type { TransportKind } from "../../src/core/transport.ts";
+import { configure, startDaemon } from "./daemon.ts";
 import { isAlive, until, type Lab } from "./lab.ts";
 import { ReturningSocketTransport } from "./returning-socket.ts";
-import { serveOn } from "./serve-process.ts";
 import { freePort, type Upstream } from "./upstream-process.ts";
 
 const CLI = fileURLToPath(new URL("../../dist/app/cli.js", import.meta.url));
@@ -34,12 +33,6 @@ export interface Front {
 
 export type OpenFront = (lab: Lab, upstream: Upstream) => Promise<Front>;
 
-function configure(lab: Lab, upstream: Upstream): string {
-  const file = lab.path("holdfast.json");
-  writeFileSync(file, JSON.stringify({ mcpServers: { [NAME]: upstream.entry } }));
-  return file;
-}
-
 /** The official client over stdio to this program; its last words are the lab's. */
 export function overStdio(lab: Lab, args: readonly string[]): StdioClientTransport {
   const transport = new StdioClientTransport({
@@ -55,11 +48,11 @@ export function overStdio(lab: Lab, args: readonly string[]): StdioClientTranspo
 }
 
 const openStdio: OpenFront = (lab, upstream) => {
-  const file = configure(lab, upstream);
+  configure(lab, { [NAME]: upstream.entry });
   const transports: StdioClientTransport[] = [];
   return Promise.resolve({
     transport: () => {
-      const transport = overStdio(lab, [CLI, "run", NAME, "--config", file]);
+      const transport = overStdio(lab, [CLI, "run", NAME, "--config", lab.path("holdfast.json")]);
       transports.push(transport);
       return transport as Transport;
     },
@@ -78,14 +71,17 @@ const openStdio: OpenFront = (lab, upstream) => {
 /** One daemon; `reach` is a client's way to the server called `name` at this host and port. */
 function openNetwork(reach: (host: string, name: string) => Transport): OpenFront {
   return async (lab, upstream) => {
-    const file = configure(lab, upstream);
+    configure(lab, { [NAME]: upstream.entry });
     const host = `127.0.0.1:${String(await freePort())}`;
-    let serving = await serveOn(lab, file, host);
+    let daemon = await startDaemon(lab, host);
     return {
       transport: () => reach(host, NAME),
-      kill: () => serving.kill(),
+      kill: async () => {
+        daemon.signal("SIGKILL");
+        await daemon.exited;
+      },
       back: async () => {
-        serving = await serveOn(lab, file, host);
+        daemon = await startDaemon(lab, host);
       },
     };
   };

@@ -14,8 +14,8 @@ export class ReturningSocketTransport implements Transport {
   onclose?: () => void;
   onerror?: (error: Error) => void;
   onmessage?: (message: JSONRPCMessage) => void;
-  sessionId?: string;
   readonly #url: string;
+  #key: string | undefined;
   #socket: WebSocket | undefined;
   #isOver = false;
 
@@ -29,13 +29,12 @@ export class ReturningSocketTransport implements Transport {
 
   /** Rejects if nobody lets it in. */
   #open(): Promise<void> {
-    const key = this.sessionId;
-    const url = key === undefined ? this.#url : `${this.#url}?session=${key}`;
+    const url = this.#key === undefined ? this.#url : `${this.#url}?session=${this.#key}`;
     const socket = new WebSocket(url, "mcp");
     this.#socket = socket;
     socket.on("upgrade", (response: IncomingMessage) => {
       const named = response.headers["mcp-session-id"];
-      if (typeof named === "string") this.sessionId = named;
+      if (typeof named === "string") this.#key = named;
     });
     socket.on("message", (data: Buffer) => {
       this.onmessage?.(JSON.parse(data.toString()) as JSONRPCMessage);
