@@ -132,10 +132,9 @@ export class Line {
     else if (isRootsChange) this.#haveRootsChanged = true;
   }
 
-  /** Connects anew. What is in flight may end within `graceMs`, what comes meanwhile waits. */
+  /** Connects anew. What is in flight may end within `graceMs`, what waits goes over the next one. */
   async renew(graceMs: number, cause: string): Promise<void> {
     await this.settle(graceMs);
-    // First, so that nothing that waited goes over the connection that is given up.
     this.supervisor.renew(failure("reset", cause));
     this.queue.resume();
   }
@@ -145,7 +144,7 @@ export class Line {
     const { world } = this.#context;
     this.queue.pause();
     const endAt = world.now() + graceMs;
-    while (this.dispatcher.underWay > 0 && world.now() < endAt) {
+    while (this.dispatcher.awaited > 0 && world.now() < endAt) {
       await new Promise<void>((resolve) => world.timer(RENEW_LOOK_MS, resolve));
     }
   }
