@@ -111,25 +111,26 @@ const overReturningSocket = openNetwork(
   (host, name) => new ReturningSocketTransport(`ws://${host}/ws/${name}`),
 );
 
-type Named = readonly (readonly [string, OpenFront])[];
-
 /** Each of the four by its official client. */
-export const FRONTS: Named = [
+export const FRONTS: readonly (readonly [string, OpenFront])[] = [
   ["stdio", openStdio],
   ["Streamable HTTP", overHttp],
   ["HTTP+SSE", overSse],
   ["WebSocket", overSocket],
 ];
 
-/** Those whose client keeps its session over the death of the proxy. */
-export const RESUMING_FRONTS: Named = [
-  ["Streamable HTTP", overHttp],
-  ["HTTP+SSE", overSse],
-  ["WebSocket with its session key", overReturningSocket],
+/**
+ * Those whose client keeps its session over the death of Holdfast, and whether its reads are kept as
+ * well: most clients of a WebSocket never return, so reads that pass straight through leave no record.
+ */
+export const RESUMING_FRONTS: readonly (readonly [string, OpenFront, boolean])[] = [
+  ["Streamable HTTP", overHttp, true],
+  ["HTTP+SSE", overSse, true],
+  ["returning WebSocket", overReturningSocket, false],
 ];
 
 /** Those whose client has to begin anew. */
-export const FORGETTING_FRONTS: Named = [
+export const FORGETTING_FRONTS: readonly (readonly [string, OpenFront])[] = [
   ["stdio", openStdio],
   ["WebSocket", overSocket],
 ];

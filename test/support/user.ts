@@ -10,8 +10,6 @@ import { until, type Lab } from "./lab.ts";
 
 export interface User {
   call(tool: string, args: Record<string, unknown>): Promise<Answer>;
-  /** Asks until it is answered; behind HTTP+SSE it is its next request that brings a client back. */
-  untilServed(): Promise<void>;
   hasClosed(): boolean;
   /** Answers to what it never asked, or had an answer to. */
   strays(): readonly string[];
@@ -34,17 +32,6 @@ export async function join(lab: Lab, front: Front): Promise<User> {
   await client.listTools();
   return {
     call: (tool, args) => call(client, tool, args),
-    untilServed: async () => {
-      await until("the client to be served again", () =>
-        client.ping().then(
-          () => true,
-          (error: unknown) => {
-            if (hasClosed) throw error;
-            return false;
-          },
-        ),
-      );
-    },
     hasClosed: () => hasClosed,
     strays: () => strays,
   };
