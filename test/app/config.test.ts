@@ -198,7 +198,7 @@ describe("the file", () => {
   test("that has a mistake is never repeated in the error: it may hold a secret", () => {
     const text = '{"mcpServers": {\n "a": {"headers": {"Authorization": "Bearer s3cret"} "x": 1}}}';
     expect(() => parseConfig(text, "/f.json")).toThrow(
-      new ConfigError("/f.json:2:50: this is not JSON: expected a comma"),
+      new ConfigError("/f.json:2:54: this is not JSON: expected a comma"),
     );
   });
 
