@@ -8,6 +8,9 @@ import type { Front } from "./front.ts";
 import { call, type Answer } from "./holdfast-process.ts";
 import { until, type Lab } from "./lab.ts";
 
+/** Far more than any answer takes once both sides are back. */
+const PATIENCE_MS = 30_000;
+
 export interface User {
   call(tool: string, args: Record<string, unknown>): Promise<Answer>;
   hasClosed(): boolean;
@@ -31,7 +34,7 @@ export async function join(lab: Lab, front: Front): Promise<User> {
   await client.connect(front.transport(), { timeout: 60_000 });
   await client.listTools();
   return {
-    call: (tool, args) => call(client, tool, args),
+    call: (tool, args) => call(client, tool, args, { timeout: PATIENCE_MS }),
     hasClosed: () => hasClosed,
     strays: () => strays,
   };
