@@ -60,8 +60,10 @@ export function identify(
   world: World,
 ): Identity {
   const key = identityKey(state, around, world);
+  const upstream = upstreamDigest(target);
   return {
-    upstream: upstreamDigest(target),
+    upstream,
+    catalogue: upstream,
     credentials: world.digest(key.value, canonical(toldBy(target))),
     degraded: key.degraded,
   };
@@ -79,7 +81,8 @@ export function identifyByName(
 ): Identity {
   const place = target.kind === "stdio" ? [] : [["url", target.url]];
   return {
-    upstream: createHash("sha256").update(`serve\0${name}`).digest("hex"),
+    upstream: name,
+    catalogue: createHash("sha256").update(`serve\0${name}`).digest("hex"),
     credentials: world.digest(key.value, canonical([place, toldBy(target)])),
     degraded: key.degraded,
   };

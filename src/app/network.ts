@@ -7,7 +7,7 @@ import { webSocketRoute } from "../downstream/websocket.ts";
 import type { Gatekeeper, Log, NetworkListener } from "../ports.ts";
 import { FRAME_HEADROOM_BYTES } from "./connectors.ts";
 import { doorPolicy } from "./listen.ts";
-import type { RunPlan, Settings } from "./options.ts";
+import type { ServePlan } from "./serve-plan.ts";
 
 /** A session has its stream to the client, and requests beside it. */
 const CONNECTIONS_PER_SESSION = 4;
@@ -16,15 +16,12 @@ export interface NetworkParts {
   readonly world: World;
   readonly log: Log;
   readonly gatekeeper: Gatekeeper;
-  readonly settings: Settings;
-  /** At the start; what one of them bounds more tightly is refused when it is accepted. */
-  readonly upstreams: Iterable<RunPlan>;
+  readonly plan: ServePlan;
 }
 
-export function networkListener(parts: NetworkParts): NetworkListener {
-  const { world, log, gatekeeper, settings } = parts;
-  const bounds = [...parts.upstreams].map((plan) => plan.settings.requestMaxBytes);
-  const requestMaxBytes = Math.max(settings.requestMaxBytes, ...bounds) + FRAME_HEADROOM_BYTES;
+export function networkListener({ world, log, gatekeeper, plan }: NetworkParts): NetworkListener {
+  const { settings } = plan;
+  const requestMaxBytes = plan.requestMaxBytes + FRAME_HEADROOM_BYTES;
   const linksMax = settings.maxSessions;
   const policy = doorPolicy(settings);
   return httpListener({

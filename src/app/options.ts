@@ -43,10 +43,12 @@ export interface Folders {
   readonly run: string;
 }
 
-/** Which upstream it is, and under whose credentials; hex digests. */
+/** Which upstream it is, and under whose credentials. */
 export interface Identity {
-  /** SHA-256 of command, arguments and folder, or of the URL. */
+  /** SHA-256 of command, arguments and folder, or of the URL; for `serve` its name. */
   readonly upstream: string;
+  /** The same as a hex digest: files are named after it. */
+  readonly catalogue: string;
   /** Keyed digest of headers and of credential- and target-like variables. */
   readonly credentials: string;
   /** Why the key is not a kept one, in words: then calls of an earlier process wait for a person. */

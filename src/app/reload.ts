@@ -41,9 +41,13 @@ function changeOf(was: RunPlan, plan: RunPlan): readonly UpstreamChange[] {
     !isSame(was.settings, plan.settings) ||
     !isSame([...was.tools], [...plan.tools]) ||
     !isSame([...was.clients], [...plan.clients]) ||
-    !isSame([...was.given].sort(), [...plan.given].sort());
+    !isSame(chosen(was), chosen(plan));
   return isElsewhere || hasOtherSettings ? [{ kind: "changed", plan, isElsewhere }] : [];
 }
+
+/** Its own options that somebody set: that one was chosen counts, even where it is the default. */
+const chosen = ({ given }: RunPlan): readonly OptionKey[] =>
+  [...given].filter((key) => optionOf(key).scope === "server").sort();
 
 /** In which order variables and headers stand means nothing. */
 function sorted(target: RunPlan["target"]): unknown {

@@ -35,6 +35,8 @@ export interface ServePlan {
   readonly controlPath: string;
   /** Which journals are this daemon's: one for all servers, told apart by the path of the file. */
   readonly journal: { readonly upstreamDigest: string; readonly credentialsDigest: string };
+  /** The largest message that any server took when the daemon was started: what the listener reads. */
+  readonly requestMaxBytes: number;
   /** By name, in the order of the file. */
   readonly upstreams: ReadonlyMap<string, RunPlan>;
   /** Options of the process that the file sets otherwise than they are. */
@@ -73,7 +75,11 @@ export function remakeServePlan(request: ServeRequest, before: ServePlan): Serve
   const unheeded = OPTION_KEYS.filter(
     (key) => isOfProcess(key) && !isSame(settings[key], before.settings[key]),
   );
-  return planOf(request, file, { ...before, unheeded });
+  const after = planOf(request, file, { ...before, unheeded });
+  const { requestMaxBytes } = before;
+  const isOver = after.requestMaxBytes > requestMaxBytes;
+  const more: readonly OptionKey[] = isOver ? ["requestMaxBytes"] : [];
+  return { ...after, requestMaxBytes, unheeded: [...unheeded, ...more] };
 }
 
 const isOfProcess = (key: OptionKey): boolean => optionOf(key).scope === "global";
@@ -124,6 +130,9 @@ function planOf(request: ServeRequest, file: ConfigFile, common: Common): ServeP
       upstreamDigest: createHash("sha256").update(`serve\0${file.path}`).digest("hex"),
       credentialsDigest: world.digest(key.value, "serve"),
     },
+    requestMaxBytes: Math.max(
+      ...[...upstreams.values()].map((one) => one.settings.requestMaxBytes),
+    ),
     upstreams,
     unheeded,
   };

@@ -18,6 +18,8 @@ import { Reloader } from "./reloader.ts";
 import { makeServePlan, type ServePlan, type ServeRequest } from "./serve-plan.ts";
 
 const EXIT_INTERRUPTED = 130;
+/** How long the last answers may take to their clients. */
+const FLUSH_MS = 500;
 
 /**
  * Serves until it is told to stop. Resolves to the exit code. Rejects with `ConfigError` where it can't
@@ -42,7 +44,10 @@ class Daemon {
     const engine = new EngineProcess(plan, {
       // Clients come and go.
       onEmpty: () => undefined,
-      onEnd: () => this.#stop(),
+      onEnding: () => {
+        this.#refuse();
+      },
+      onDrained: () => this.#stop(),
       serving: () => this.#serving(),
     });
     this.#engine = engine;
@@ -55,14 +60,7 @@ class Daemon {
       auth: settings.auth,
       isBeyondLoopback: isBeyondLoopback(settings.listen),
     });
-    const upstreams = [...plan.upstreams.values()];
-    this.#listener = networkListener({
-      world,
-      log,
-      settings,
-      upstreams,
-      gatekeeper: this.#gatekeeper,
-    });
+    this.#listener = networkListener({ world, log, plan, gatekeeper: this.#gatekeeper });
     this.#reloader = new Reloader(request, engine, plan);
   }
 
@@ -88,6 +86,7 @@ class Daemon {
   async #start(): Promise<void> {
     const engine = this.#engine;
     const { upstreams, journal, settings, configPath } = this.#plan;
+    this.#sayDegraded();
     for (const plan of upstreams.values()) engine.proxy.add(engine.contextOf(plan));
     engine.proxy.start();
     await engine.open({
@@ -108,6 +107,13 @@ class Daemon {
     );
   }
 
+  #sayDegraded(): void {
+    const [plan] = this.#plan.upstreams.values();
+    const why = plan?.identity.degraded;
+    if (why === undefined) return;
+    this.#engine.log("warn", `calls of an earlier process may wait for a person: ${why}`);
+  }
+
   #heedSignals(): void {
     for (const signal of ["SIGTERM", "SIGINT"] as const) {
       process.on(signal, () => {
@@ -121,10 +127,15 @@ class Daemon {
     });
   }
 
-  async #stop(): Promise<void> {
+  #refuse(): void {
     this.#stopWatching?.();
     this.#reloader.stop();
-    await this.#listener.stop(this.#plan.settings.drainTimeoutMs);
+    this.#listener.refuse();
+  }
+
+  /** What is still open waits for the next process; its clients come back for it. */
+  async #stop(): Promise<void> {
+    await this.#listener.stop(FLUSH_MS);
     await this.#gatekeeper.close();
   }
 

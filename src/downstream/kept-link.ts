@@ -113,6 +113,8 @@ export class KeptLink implements ClientLink {
     }
     this.#state = { kind: "bound", handler, hasBegun: hasSession };
     if (this.#carrier === undefined) handler.detached("its connection is not there yet");
+    // A session may come from the journal, with answers of before; they go out at this word.
+    else if (hasSession) handler.attached();
   }
 
   receive(inbound: Inbound): void {

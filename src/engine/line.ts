@@ -110,8 +110,6 @@ export class Line {
     this.supervisor = this.#newSupervisor();
   }
 
-  // ── Members ───────────────────────────────────────────────────────────────────────────────────
-
   join(session: SessionRow, client: MemberClient): Member {
     const member = new Member(this.#context, session, client);
     this.members.add(member);

@@ -100,6 +100,7 @@ export class Returning {
     if (!outgoing.reply(stream, idText, text, true)) return true;
     this.#context.tally.answered++;
     this.#parts.registry.shield.forget(row.fingerprint, row.id);
+    this.#parts.registry.gave(row.id);
     journal.applyLater({ kind: "deliver", id: row.id, at: this.#context.world.now() });
     return true;
   }

@@ -92,7 +92,8 @@ export class Stay {
   status(): SessionStatus | undefined {
     const served = this.#served;
     if (served === undefined) return undefined;
-    const isAttached = !this.#hasLeft && this.#detachedAt === undefined;
+    const isHere = this.outgoing.link.isOpen?.() ?? true;
+    const isAttached = isHere && !this.#hasLeft && this.#detachedAt === undefined;
     return served.member.status(served.line.status(), isAttached);
   }
 

@@ -1,16 +1,12 @@
 /** What can be asked over the control socket with one answer: verb → what the `Control` port says. */
 import { RefusedError } from "../base/errors.ts";
 import type { CallRow } from "../core/call.ts";
-import type { SessionRow } from "../core/session.ts";
 import type { CallFilter, Control } from "../ports.ts";
 import { isObject } from "../wire/message.ts";
 import type { JsonObject } from "../wire/message.ts";
 
 /** Lists leave payloads out: a thousand rows of 16 MiB are not for a socket. */
 const withoutPayload = (row: CallRow): CallRow => ({ ...row, request: "", reply: undefined });
-
-/** What opens a session is nobody's business outside, not even its digest. */
-const withoutKey = (row: SessionRow): SessionRow => ({ ...row, keyDigest: undefined });
 
 /** Rejects with `RefusedError` for a request that is none, and with what the port rejects with. */
 export async function perform(control: Control, request: JsonObject): Promise<unknown> {
@@ -33,7 +29,7 @@ export async function perform(control: Control, request: JsonObject): Promise<un
     case "settle":
       return withoutPayload(await control.settle(text("call"), text("note")));
     case "sessions":
-      return (await control.sessions()).map(withoutKey);
+      return control.sessions();
     case "endSession":
       return control.endSession(text("session"));
     case "restart":

@@ -52,6 +52,7 @@ const asleep = aSession({
   upstream: "docs",
 });
 const expired = { ...asleep, id: "s_expired", timeoutMs: HOUR / 2 };
+const left = { ...asleep, id: "s_left", transport: "stdio", keyDigest: undefined } as const;
 const ended = { ...asleep, id: "s_ended", endedAt: SAMPLE_NOW - 5 };
 
 describe("holdfast sessions", () => {
@@ -59,7 +60,7 @@ describe("holdfast sessions", () => {
     aProxy(
       folder,
       {
-        sessions: () => Promise.resolve([ended, expired, asleep, attached]),
+        sessions: () => Promise.resolve([ended, left, expired, asleep, attached]),
         list: ({ isUndelivered }) =>
           Promise.resolve(
             isUndelivered === true
@@ -113,6 +114,7 @@ describe("holdfast sessions", () => {
       s_attached: "attached",
       s_asleep: "detached",
       s_expired: "expired",
+      s_left: "ended",
       s_ended: "ended",
     });
     expect(out).not.toContain("digest");

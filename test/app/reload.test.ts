@@ -105,6 +105,13 @@ describe("between two configurations", () => {
     expect(unheededText(found)).toBeUndefined();
   });
 
+  test("what concerns the process alone changes no server", () => {
+    const found = between({ a: SRV }, { a: SRV }, { journal: "memory", maxSessions: 7 });
+    expect(differenceText(found)).toBe(
+      "no server changed; a change of maxSessions, journal needs a restart",
+    );
+  });
+
   test("a setting for all changes every server, and one of the process needs a restart", () => {
     const found = between(
       { a: SRV, b: URL },

@@ -192,6 +192,19 @@ describe("the plan after the file changed", () => {
   });
 });
 
+test("a bound on messages beyond what the listener reads needs a restart", () => {
+  const folder = testFolder();
+  const file = (maxRequestBytes: string) => ({
+    mcpServers: { a: { ...SRV, holdfast: { maxRequestBytes } }, b: SRV },
+  });
+  const before = planOf({ folder, file: file("8MiB") });
+  expect(before.requestMaxBytes).toBe(8 * 1_048_576);
+  const smaller = remakeServePlan(asked({ folder, file: file("1MiB") }), before);
+  expect([smaller.requestMaxBytes, smaller.unheeded]).toEqual([8 * 1_048_576, []]);
+  const larger = remakeServePlan(asked({ folder, file: file("9MiB") }), before);
+  expect(larger.unheeded).toEqual(["requestMaxBytes"]);
+});
+
 test("the example for many servers is a plan", () => {
   const path = fileURLToPath(new URL("../../config/holdfast.serve.example.json", import.meta.url));
   expect(readFileSync(path, "utf8")).toContain("//");

@@ -27,6 +27,7 @@ beforeEach(async () => {
     connectionsMax: 100,
     // The token is the principal.
     gatekeeper: {
+      stillAdmits: () => true,
       admit: (bearer) =>
         bearer === undefined
           ? { kind: "unknown", reason: "a token is needed" }

@@ -279,7 +279,7 @@ describe("a stream whose first message is no initialize", () => {
     await stream.reply(4);
     expect(stream.messages.map((m) => m.id)).toEqual([1, 2, 3, 4]);
     expect(door.adopting).toHaveLength(1);
-    expect(door.last.told.slice(1)).toEqual(["moved"]);
+    expect(door.last.told.slice(1)).toEqual(["moved", "attached"]);
   });
 
   it("and that no single session waits for is told so, with the cure, and may still initialise", async () => {
@@ -402,6 +402,19 @@ describe("a client with a name of its own", () => {
     await say(stream, call(1, "a"));
     expect((await stream.reply(1)).error?.code).toBe(-32600);
     expect(others.some((other) => other.hasEnded)).toBe(false);
+  });
+});
+
+describe("a client with the name of another", () => {
+  it.each([
+    ["upstream", "/sse/other?client=desk", {}],
+    ["principal", "/sse/files?client=desk", { "x-principal": "else" }],
+  ])("%s's client takes nothing from that one", async (_, path, headers: Headers) => {
+    const other = await begin(path, headers);
+    const stream = await open("/sse/files?client=desk");
+    await say(stream, call(1, "a"));
+    expect((await stream.reply(1)).error?.code).toBe(-32600);
+    expect([other.hasEnded, door.handlers[0]?.told]).toEqual([false, []]);
   });
 });
 
@@ -570,6 +583,23 @@ describe("bounds", () => {
     await say(returned, call(1, "a"));
     await returned.reply(1);
     expect(door.resumed).toEqual([first.key]);
+  });
+
+  it("let go first of the client that lost its stream first", async () => {
+    await face.close();
+    await serve(2);
+    const [first, second] = [await begin(), await begin()];
+    for (const [stream, index] of [
+      [second, 1],
+      [first, 0],
+    ] as const) {
+      stream.cut();
+      await until("the loss is told", () => door.handlers[index]?.isDetached === true);
+    }
+    await begin();
+    await open(`/sse/files?sessionId=${first.key}`);
+    expect(door.resumed).toEqual([]);
+    expect((await get(`/sse/files?sessionId=${second.key}`)).statusCode).toBe(503);
   });
 
   it("take no messages from a client that does not read its stream", async () => {

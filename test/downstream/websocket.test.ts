@@ -266,6 +266,18 @@ describe("messages", () => {
     expect(door.last.told).toEqual(["detached: a message is a text frame"]);
   });
 
+  it("in binary are no polite end, whatever the client answers to ours", async () => {
+    const socket = await rawPeer();
+    socket.write(frame(1, Buffer.from('{"jsonrpc":"2.0","id":0,"method":"initialize"}')));
+    await until("the session", () => door.last.hasBegun);
+    const answer = bytesUntilEnd(socket);
+    socket.write(frame(2, Buffer.from("{}")));
+    socket.write(frame(8, Buffer.of(0x03, 0xe8)));
+    await answer;
+    await until("the loss is told", () => door.last.told.length > 0);
+    expect(door.last.told).toEqual(["detached: a message is a text frame"]);
+  });
+
   it.each([
     ["invalid UTF-8", frame(1, Buffer.from('{"a":"\xff"}', "latin1")), 1007],
     ["no mask", Buffer.from([0x81, 2, 0x7b, 0x7d]), 1002],
@@ -416,6 +428,7 @@ describe("a client that returns with its key", () => {
     socket.resetAndDestroy();
     await until("the server saw it", () => accepted[0]?.destroyed === true);
     gate.resolve(undefined);
+    await until("the session is over it", () => own.told.includes("moved"));
     await until("the session has no connection", () => own.isDetached);
     const peer = await open(`/ws/files?session=${before.key}`);
     peer.socket.send(call(1, "a"));

@@ -8,7 +8,7 @@ import { StdioClientTransport } from "@modelcontextprotocol/sdk/client/stdio.js"
 import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/streamableHttp.js";
 import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
 import { describe, expect } from "vitest";
-import { EVERYTHING, everythingOver } from "../support/http-servers.ts";
+import { EVERYTHING, everythingOverHttp, everythingOverSse } from "../support/http-servers.ts";
 import { record } from "../support/interop-script.ts";
 import { labTest, type Lab } from "../support/lab.ts";
 import { expectSame, failedSteps, type Recording } from "../support/recording.ts";
@@ -77,30 +77,24 @@ describe("the official client against server-everything", () => {
     "gets the same through Holdfast over Streamable HTTP, with and without a catalogue",
     async (lab) => {
       // The server keeps some resources for all its sessions: two runs side by side need two servers.
-      const [own, proxied] = await Promise.all([
-        everythingOver(lab, "streamableHttp"),
-        everythingOver(lab, "streamableHttp"),
-      ]);
+      const [own, proxied] = await Promise.all([everythingOverHttp(lab), everythingOverHttp(lab)]);
       const [direct, cold] = await Promise.all([
-        record(new StreamableHTTPClientTransport(new URL(`${own}/mcp`)) as Transport),
-        record(stdio(lab, [CLI, `${proxied}/mcp`])),
+        record(new StreamableHTTPClientTransport(new URL(own)) as Transport),
+        record(stdio(lab, [CLI, proxied])),
       ]);
       isWhole(direct);
       compare(direct, cold);
-      compare(direct, await record(stdio(lab, [CLI, `${proxied}/mcp`])));
+      compare(direct, await record(stdio(lab, [CLI, proxied])));
     },
   );
 
   labTest(
     "gets the same through Holdfast over HTTP+SSE, with and without a catalogue",
     async (lab) => {
-      const [own, proxied] = await Promise.all([
-        everythingOver(lab, "sse"),
-        everythingOver(lab, "sse"),
-      ]);
-      const through = [CLI, "--transport", "sse", `${proxied}/sse`];
+      const [own, proxied] = await Promise.all([everythingOverSse(lab), everythingOverSse(lab)]);
+      const through = [CLI, "--transport", "sse", proxied];
       const [direct, cold] = await Promise.all([
-        record(legacySse(`${own}/sse`)),
+        record(legacySse(own)),
         record(stdio(lab, through)),
       ]);
       isWhole(direct);

@@ -3,7 +3,12 @@ import { once } from "node:events";
 import { rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
+import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
+import { WebSocketClientTransport } from "@modelcontextprotocol/sdk/client/websocket.js";
+import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
 import { describe, expect } from "vitest";
+import { WebSocket } from "ws";
 import {
   configure,
   type Daemon,
@@ -15,6 +20,9 @@ import {
 import { call, command, status } from "../support/holdfast-process.ts";
 import { isAlive, labTest, type Lab, touch, until } from "../support/lab.ts";
 import { freePort } from "../support/upstream-process.ts";
+
+// The official client takes the socket that browsers have; Node 20 has none.
+Object.assign(globalThis, { WebSocket });
 
 const append = ({ client }: Visitor, nonce: string) => call(client, "append", { nonce });
 const answers = async (visitor: Visitor, nonce: string) => {
@@ -37,6 +45,16 @@ const HELLO = {
   capabilities: {},
   clientInfo: { name: "raw", version: "1" },
 };
+
+/** Kills the servers; resolves when the daemon knows that its first one is gone. */
+async function keepDown(lab: Lab): Promise<void> {
+  touch(lab.path("down"));
+  for (const pid of lab.serverPids().filter(isAlive)) process.kill(pid, "SIGKILL");
+  await until("the daemon to know that its server is gone", async () => {
+    const connections = (await status(lab))[0]?.upstreams[0]?.connections;
+    return connections !== undefined && connections.serving === undefined;
+  });
+}
 
 async function twoServers(lab: Lab, listen?: string): Promise<Daemon> {
   configure(lab, { one: ledgerEntry(lab), two: ledgerEntry(lab) });
@@ -72,8 +90,7 @@ describe("a daemon", () => {
       const first = await twoServers(lab, listen);
       const before = await visit(lab, first, "one");
       await answers(before, "before");
-      touch(lab.path("down"));
-      for (const pid of lab.serverPids().filter(isAlive)) process.kill(pid, "SIGKILL");
+      await keepDown(lab);
       const lost = append(before, "waiting");
       lost.catch(() => undefined);
       await until(
@@ -123,6 +140,31 @@ describe("a daemon", () => {
       touch(gate);
     },
   );
+});
+
+describe("the end of a daemon", () => {
+  for (const [way, path, Way] of [
+    ["SSE", "/sse/one", SSEClientTransport],
+    ["WebSocket", "/ws/one", WebSocketClientTransport],
+  ] as const) {
+    labTest(`lets an answer in flight out over ${way}, and takes nothing new`, async (lab) => {
+      const daemon = await twoServers(lab);
+      const url = new URL(path, daemon.address);
+      if (way === "WebSocket") url.protocol = "ws:";
+      const client = new Client({ name: "e2e", version: "1.0.0" });
+      lab.onClose(() => client.close());
+      await client.connect(new Way(url) as Transport);
+      const gate = lab.path("gate");
+      const slow = call(client, "slow_append", { nonce: "slow", gate });
+      await until("the call to run", () => lab.nonces().includes("slow"));
+      daemon.signal("SIGTERM");
+      await said(daemon, "stopped by SIGTERM");
+      expect((await ping(daemon, "two")).status).toBe(503);
+      touch(gate);
+      expect((await slow).text).toBe("slow_append slow");
+      expect(await daemon.exited).toBe(0);
+    });
+  }
 });
 
 describe("a configuration that changes", () => {
@@ -177,8 +219,7 @@ describe("a configuration that changes", () => {
       await said(daemon, "changed 'one'");
       await answers(one, "after");
       expect(lab.serverPids()).toHaveLength(1);
-      touch(lab.path("down"));
-      for (const pid of lab.serverPids().filter(isAlive)) process.kill(pid, "SIGKILL");
+      await keepDown(lab);
       const told = await append(one, "too late");
       expect(told).toMatchObject({ isError: true, told: { state: "expired", executed: "no" } });
       daemon.signal("SIGHUP");

@@ -353,6 +353,24 @@ describe("the gatekeeper", () => {
     expect(gatekeeper.admit(text, "a")).toEqual(unknown("the token was revoked"));
   });
 
+  test("says of one who is in whether he would be let in now", async () => {
+    const { create, revoke, door, world } = lab();
+    const open = door();
+    expect([open.stillAdmits("local", "a"), open.stillAdmits("t_x", "a")]).toEqual([true, false]);
+    const narrow = await create({ name: "narrow", upstreams: ["a"] });
+    const brief = await create({ name: "brief", expiresInMs: 60_000 });
+    const gatekeeper = door();
+    const still = ({ id }: { readonly id: string }, upstream: string) =>
+      gatekeeper.stillAdmits(id, upstream);
+    expect([still(narrow.token, "a"), still(narrow.token, "b")]).toEqual([true, false]);
+    expect(gatekeeper.stillAdmits("local", "a")).toBe(false);
+    await revoke("narrow");
+    await world.advance(100);
+    expect([still(narrow.token, "a"), still(brief.token, "a")]).toEqual([false, true]);
+    await world.advance(60_000);
+    expect(still(brief.token, "a")).toBe(false);
+  });
+
   test("of another process sees what this one changes, and the other way round", async () => {
     const { folder, door, world } = lab();
     const gatekeeper = door({ auth: "required" });

@@ -1,4 +1,4 @@
-/** Whole MCP servers over Streamable HTTP, each a process of its own until the lab closes. */
+/** Whole MCP servers over HTTP, each a process of its own until the lab closes. */
 import { spawn } from "node:child_process";
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
@@ -6,7 +6,7 @@ import { fileURLToPath } from "node:url";
 import type { Lab } from "./lab.ts";
 import { freePort } from "./upstream-process.ts";
 
-/** The official server-everything; its first argument is `stdio` or `streamableHttp`. */
+/** The official server-everything; its first argument is `stdio`, `streamableHttp` or `sse`. */
 export const EVERYTHING = createRequire(import.meta.url).resolve(
   "@modelcontextprotocol/server-everything/dist/index.js",
 );
@@ -46,8 +46,7 @@ function start(
   });
 }
 
-/** server-everything over HTTP in one of its two ways. Resolves to its origin. */
-export async function everythingOver(lab: Lab, mode: "streamableHttp" | "sse"): Promise<string> {
+async function everythingAt(lab: Lab, mode: "streamableHttp" | "sse"): Promise<string> {
   // It does not say which port it was given if it may choose.
   const port = String(await freePort());
   await start(lab, [EVERYTHING, mode], { PORT: port }, /listening|is running/);
@@ -55,7 +54,10 @@ export async function everythingOver(lab: Lab, mode: "streamableHttp" | "sse"): 
 }
 
 export const everythingOverHttp = async (lab: Lab): Promise<string> =>
-  `${await everythingOver(lab, "streamableHttp")}/mcp`;
+  `${await everythingAt(lab, "streamableHttp")}/mcp`;
+
+export const everythingOverSse = async (lab: Lab): Promise<string> =>
+  `${await everythingAt(lab, "sse")}/sse`;
 
 export const conformanceServerOverHttp = (lab: Lab): Promise<string> =>
   start(lab, [CONFORMANCE_SERVER, "http"], {}, /^http:/);

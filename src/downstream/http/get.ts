@@ -34,13 +34,14 @@ export class Gets {
       return;
     }
     this.#lookup.find(request, response, visit, undefined, (session) => {
-      session.protocolVersion = versionOf(headers) ?? session.protocolVersion;
+      session.protocolVersion ??= versionOf(headers);
       this.#open(session, response, id);
     });
   }
 
   #open(session: McpSession, response: ServerResponse, id: EventId | undefined): void {
-    const why = session.refusal();
+    // Not what is unread: a client whose connection died in silence comes back to read it.
+    const why = session.crowd();
     if (why !== undefined) {
       refuse(response, trouble(503, why, ["Retry-After", "1"]));
       return;

@@ -36,6 +36,13 @@ function accepts(headers: IncomingHttpHeaders, type: string): boolean {
   return false;
 }
 
+/** Both forms of answer are taken, and the stream of events is named first (RFC 9110, 12.5.1, without q). */
+export function prefersEvents({ accept = "" }: IncomingHttpHeaders): boolean {
+  const events = accept.indexOf("text/event-stream");
+  const json = accept.indexOf("application/json");
+  return events !== -1 && events < json;
+}
+
 /** `MCP-Protocol-Version` may be missing; if it is there, it names a version that we speak. */
 export function versionTrouble(headers: IncomingHttpHeaders): Trouble | undefined {
   const version = versionOf(headers);

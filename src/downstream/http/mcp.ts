@@ -70,7 +70,7 @@ class McpRoute implements Route {
         this.#end(request, response, visit);
         return;
       default:
-        refuse(response, trouble(405, "only POST, GET and DELETE are served", ALLOW));
+        refuse(response, trouble(405, "only GET, POST and DELETE are served", ALLOW));
     }
   }
 

@@ -70,4 +70,10 @@ export class Outlet {
   end(): void {
     if (this.isOpen) this.#response.end();
   }
+
+  /** Another connection takes over: what the client did not read here, it gets there. */
+  giveWay(): void {
+    if (this.#response.writableLength > 0) this.#response.destroy();
+    else this.end();
+  }
 }

@@ -2,8 +2,8 @@
  * The answer to one POST with requests: a response whose form is decided late, and the stream that it
  * may become, over however many connections.
  *
- * PS1. The head is decided by what comes first: all answers make it plain JSON; a call that became
- *      durable, a message, or one second make it a stream of events.
+ * PS1. The head is decided by what comes first: all answers make it plain JSON, unless the client named
+ *      the stream first; a call that became durable, a message, or one second make it a stream of events.
  * PS2. An event has an id only while its client could come back with it; the id says which calls it
  *      is then owed (`event-id.ts`).
  * PS3. An answer that no open response takes is refused: it stays in the journal, until the client
@@ -24,6 +24,12 @@ const UNDECIDED_MS = 1_000;
 /** An answer to a request that its client cancelled comes within this, if ever. */
 const CANCELLED_MS = 1_000;
 
+export interface AnswerForm {
+  readonly isBatch: boolean;
+  /** The client would rather have a stream than plain JSON. */
+  readonly prefersEvents: boolean;
+}
+
 type Way =
   | { readonly kind: "undecided"; readonly response: ServerResponse; readonly replies: string[] }
   | { readonly kind: "open"; readonly outlet: Outlet }
@@ -34,16 +40,21 @@ type Way =
 export class PostStream implements ClientStream {
   readonly #context: StreamContext;
   readonly #asked: Asked;
-  readonly #isBatch: boolean;
+  readonly #form: AnswerForm;
   /** Made with the first message: most streams carry an answer and nothing else. */
   #ring: Ring | undefined;
   #way: Way;
   #cancelTimer: CancelTimer | undefined;
 
-  constructor(context: StreamContext, asked: Asked, response: ServerResponse, isBatch = false) {
+  constructor(
+    context: StreamContext,
+    asked: Asked,
+    response: ServerResponse,
+    form: AnswerForm = { isBatch: false, prefersEvents: false },
+  ) {
     this.#context = context;
     this.#asked = asked;
-    this.#isBatch = isBatch;
+    this.#form = form;
     this.#way = { kind: "undecided", response, replies: [] };
     this.#watch(response);
     this.#cancelTimer = context.world.timer(UNDECIDED_MS, () => {
@@ -148,7 +159,7 @@ export class PostStream implements ClientStream {
     const outlet = new Outlet(response);
     this.#way = { kind: "open", outlet };
     // It may look open to us only: the newer connection is the one that lives.
-    if (before.kind === "open") before.outlet.end();
+    if (before.kind === "open") before.outlet.giveWay();
     this.#watch(response);
     const missed = this.#ring?.after(seq);
     if (missed?.isComplete === false) this.#tellGap(outlet, undefined);
@@ -205,9 +216,9 @@ export class PostStream implements ClientStream {
 
   #finish(): void {
     const way = this.#way;
-    if (way.kind === "undecided" && way.replies.length > 0) {
+    if (way.kind === "undecided" && way.replies.length > 0 && !this.#form.prefersEvents) {
       const [only = ""] = way.replies;
-      const text = this.#isBatch ? `[${way.replies.join(",")}]` : only;
+      const text = this.#form.isBatch ? `[${way.replies.join(",")}]` : only;
       answerJson(way.response, 200, text);
     } else {
       const outlet = this.#open();

@@ -9,7 +9,7 @@ import { Asked } from "./asked.ts";
 import { dropRest, readBody } from "./body.ts";
 import { CALLS_MAX } from "./event-id.ts";
 import { HandshakeStream } from "./handshake.ts";
-import { keyOf, postTrouble, versionOf, versionTrouble } from "./headers.ts";
+import { keyOf, postTrouble, prefersEvents, versionOf, versionTrouble } from "./headers.ts";
 import type { Lookup } from "./lookup.ts";
 import { PostStream } from "./post-stream.ts";
 import type { Visit } from "./route.ts";
@@ -100,7 +100,8 @@ export class Posts {
   // ── All else ──────────────────────────────────────────────────────────────────────────────────
 
   #hand(session: McpSession, { request, response }: Post, said: Message | Batch | Malformed): void {
-    session.protocolVersion = versionOf(request.headers) ?? session.protocolVersion;
+    // What was agreed counts; only a session from before a restart learns it from the header.
+    session.protocolVersion ??= versionOf(request.headers);
     const parts = said.kind === "batch" ? said.texts.flatMap(partOf) : [said];
     const idTexts = parts.flatMap(answerIdOf);
     const [only] = idTexts;
@@ -115,7 +116,10 @@ export class Posts {
       return;
     }
     const isBatch = said.kind === "batch";
-    const stream = new PostStream(session, Asked.anew(idTexts), response, isBatch);
+    const stream = new PostStream(session, Asked.anew(idTexts), response, {
+      isBatch,
+      prefersEvents: prefersEvents(request.headers),
+    });
     session.add(stream);
     for (const part of parts) {
       if (part.kind === "request" || part.kind === "malformed")

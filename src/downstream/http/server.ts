@@ -6,13 +6,14 @@
  *      passed.
  * NL2. Connections, headers, bodies and the time that each may take are bounded; beyond a bound the
  *      client is told so, and nobody else notices.
+ * NL3. A connection lives no longer than the admittance of whoever uses it.
  */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import { deferred } from "../../base/async.ts";
 import { ConfigError } from "../../base/errors.ts";
-import type { World } from "../../base/world.ts";
+import type { CancelTimer, World } from "../../base/world.ts";
 import type { Door, Gatekeeper, Log, NetworkListener } from "../../ports.ts";
 import { refuse, trouble, type Trouble } from "./answers.ts";
 import { authorityText } from "./authority.ts";
@@ -23,11 +24,15 @@ import type { Route, UpgradeRoute, Visit } from "./route.ts";
 import { readmit, refuseSocket, Sockets } from "./sockets.ts";
 
 const HEADERS_MAX_BYTES = 16 * 1024;
-const HEADERS_MS = 10_000;
-/** For a whole request; pauses in its body are shorter (`body.ts`). */
-const REQUEST_MS = 60_000;
-/** How exactly the two above are kept. */
-const CHECK_MS = 1_000;
+/** How long a client may take for its headers, and for a whole request; pauses in its body are shorter. */
+export interface Patience {
+  readonly headersMs: number;
+  readonly requestMs: number;
+  /** How exactly these are kept. */
+  readonly checkMs: number;
+}
+
+const PATIENCE: Patience = { headersMs: 10_000, requestMs: 60_000, checkMs: 1_000 };
 /** How long a connection may wait for its next request. */
 const KEPT_ALIVE_MS = 30_000;
 /** When the network is first asked whether a silent client is still there. */
@@ -35,6 +40,8 @@ const PROBE_MS = 30_000;
 /** How long `stop` waits, after all answers, for clients to take them. */
 const FLUSH_MS = 1_000;
 const STEP_MS = 10;
+/** How often those with open connections are looked at again. */
+const REVIEW_MS = 2_000;
 
 export interface HttpListenerOptions {
   readonly world: World;
@@ -46,6 +53,7 @@ export interface HttpListenerOptions {
   /** Asked at every request: whether tokens are asked for may change. */
   readonly policy: () => DoorPolicy;
   readonly connectionsMax: number;
+  readonly patience?: Patience;
   readonly routes: { readonly mcp: Route; readonly sse: Route };
   readonly upgrades: { readonly ws: UpgradeRoute };
 }
@@ -65,15 +73,17 @@ class HttpListener implements NetworkListener {
   readonly #sockets: Sockets;
   #doorOf: (upstream: string) => Door | undefined = () => undefined;
   #isStopping = false;
+  #stopReview: CancelTimer | undefined;
 
   constructor(options: HttpListenerOptions) {
     this.#options = options;
     this.#sockets = new Sockets(options.connectionsMax);
+    const { headersMs, requestMs, checkMs } = options.patience ?? PATIENCE;
     this.#server = createServer({
       maxHeaderSize: HEADERS_MAX_BYTES,
-      headersTimeout: HEADERS_MS,
-      requestTimeout: REQUEST_MS,
-      connectionsCheckingInterval: CHECK_MS,
+      headersTimeout: headersMs,
+      requestTimeout: requestMs,
+      connectionsCheckingInterval: checkMs,
       keepAliveTimeout: KEPT_ALIVE_MS,
       keepAlive: true,
       keepAliveInitialDelay: PROBE_MS,
@@ -107,13 +117,19 @@ class HttpListener implements NetworkListener {
       // Such as too many open files; the connection is lost, the listener is not.
       log("error", "the listener could not accept a connection", { cause: error.message });
     });
+    this.#reviewLater();
     const address = this.#server.address() as AddressInfo;
     return `http://${authorityText({ host: address.address, port: address.port })}`;
   }
 
+  refuse(): void {
+    this.#isStopping = true;
+  }
+
   async stop(graceMs: number): Promise<void> {
     const { world, routes, upgrades } = this.#options;
-    this.#isStopping = true;
+    this.refuse();
+    this.#stopReview?.();
     if (!this.#server.listening) return;
     const closed = deferred<undefined>();
     this.#server.close(() => {
@@ -133,10 +149,7 @@ class HttpListener implements NetworkListener {
 
   #serve(request: IncomingMessage, response: ServerResponse): void {
     const { socket } = request;
-    this.#sockets.answering(socket, 1);
-    response.on("close", () => {
-      this.#sockets.answering(socket, -1);
-    });
+    this.#sockets.answering(socket, response);
     // A client that goes away in the middle ends its response; `close` tells it.
     response.on("error", () => undefined);
     const entrance = this.#enter(request, socket);
@@ -156,12 +169,12 @@ class HttpListener implements NetworkListener {
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    socket.on("error", () => undefined);
     if (request.headers.upgrade?.toLowerCase() !== "websocket") {
       readmit(request, socket, head);
       this.#server.emit("connection", socket);
       return;
     }
+    socket.on("error", () => undefined);
     const entrance = this.#enter(request, socket);
     if (entrance.kind === "refused") {
       refuseSocket(socket, entrance.trouble);
@@ -189,8 +202,20 @@ class HttpListener implements NetworkListener {
     }
     const door = this.#doorOf(place.upstream);
     if (door === undefined) return { kind: "refused", trouble: NOT_FOUND };
+    this.#sockets.usedBy(socket, { principal: entry.principal, upstream: place.upstream });
     const visit = visitOf(place.upstream, door, entry.principal, target);
     return { kind: "passes", place, visit };
+  }
+
+  /** NL3. */
+  #reviewLater(): void {
+    const { world, gatekeeper } = this.#options;
+    this.#stopReview = world.timer(REVIEW_MS, () => {
+      this.#sockets.review(({ principal, upstream }) =>
+        gatekeeper.stillAdmits(principal, upstream),
+      );
+      this.#reviewLater();
+    });
   }
 
   #busyTrouble(socket: Duplex): Trouble | undefined {
@@ -202,11 +227,13 @@ class HttpListener implements NetworkListener {
   }
 
   #onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
-    if (error.code === "ECONNRESET" || this.#sockets.isAnswering(socket)) {
-      socket.destroy();
-      return;
-    }
-    refuseSocket(socket, clientTrouble(error.code));
+    const what = clientTrouble(error.code);
+    const [answer, ...others] = this.#sockets.answersOn(socket);
+    if (error.code === "ECONNRESET") socket.destroy();
+    else if (answer === undefined) refuseSocket(socket, what);
+    // The answer that is due belongs to another request than the broken one, or was begun.
+    else if (answer.req.complete || answer.headersSent || others.length > 0) socket.destroy();
+    else refuse(answer, { ...what, headers: ["Connection", "close"] });
   }
 }
 

@@ -107,12 +107,16 @@ export class McpSession implements ClientLink, StreamContext {
     return revisionOf(this.protocolVersion ?? VERSION_UNSAID).hasBatches;
   }
 
+  /** Why there can be no further response, in words; undefined if there can. */
+  crowd(): string | undefined {
+    if (this.#responses.size < OPEN_MAX) return undefined;
+    return `${String(OPEN_MAX)} answers of this session are open, and there may not be more`;
+  }
+
   /** Why the client may not ask more right now, in words; undefined if it may. */
   refusal(): string | undefined {
-    if (this.#responses.size >= OPEN_MAX) {
-      return `${String(OPEN_MAX)} answers of this session are open, and there may not be more`;
-    }
-    if (this.bufferedBytes() <= UNREAD_MAX_BYTES) return undefined;
+    const crowd = this.crowd();
+    if (crowd !== undefined || this.bufferedBytes() <= UNREAD_MAX_BYTES) return crowd;
     return `more than ${String(UNREAD_MAX_BYTES)} bytes of answers of this session are unread`;
   }
 

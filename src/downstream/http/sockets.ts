@@ -2,19 +2,26 @@
  * The connections of a listener: how many there are, and what is said where no response object is:
  * to bytes that are no request, and to a request for another protocol.
  */
-import { type IncomingMessage, STATUS_CODES } from "node:http";
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
 import { errorBody, type Trouble } from "./answers.ts";
 
 /** Beyond the bound this many are told so; the rest are cut. */
 const SURPLUS_MAX = 256;
 
+export interface SocketUser {
+  readonly principal: string;
+  readonly upstream: string;
+}
+
 export class Sockets {
   readonly #max: number;
   readonly #all = new Set<Duplex>();
   readonly #surplus = new WeakSet<Duplex>();
-  /** With an answer under way: nothing else may be written there. */
-  readonly #answering = new WeakMap<Duplex, number>();
+  /** Who used it last, and for what. */
+  readonly #users = new Map<Duplex, SocketUser>();
+  /** Answers under way, in the order of their requests: nothing else may be written there. */
+  readonly #answering = new WeakMap<Duplex, Set<ServerResponse>>();
 
   constructor(max: number) {
     this.#max = max;
@@ -36,6 +43,7 @@ export class Sockets {
     this.#all.add(socket);
     socket.on("close", () => {
       this.#all.delete(socket);
+      this.#users.delete(socket);
     });
     return true;
   }
@@ -45,12 +53,27 @@ export class Sockets {
     return this.#surplus.has(socket);
   }
 
-  answering(socket: Duplex, by: 1 | -1): void {
-    this.#answering.set(socket, (this.#answering.get(socket) ?? 0) + by);
+  answering(socket: Duplex, response: ServerResponse): void {
+    const answers = this.#answering.get(socket) ?? new Set();
+    this.#answering.set(socket, answers.add(response));
+    response.on("close", () => {
+      answers.delete(response);
+    });
   }
 
-  isAnswering(socket: Duplex): boolean {
-    return (this.#answering.get(socket) ?? 0) > 0;
+  /** The answers that are due on this connection, the next one first. */
+  answersOn(socket: Duplex): readonly ServerResponse[] {
+    return [...(this.#answering.get(socket) ?? [])];
+  }
+
+  /** A request on this connection was admitted. */
+  usedBy(socket: Duplex, user: SocketUser): void {
+    if (this.#all.has(socket)) this.#users.set(socket, user);
+  }
+
+  /** Cuts the connections of those who would not be admitted any more: streams last longer than tokens. */
+  review(isAdmitted: (user: SocketUser) => boolean): void {
+    for (const [socket, user] of this.#users) if (!isAdmitted(user)) socket.destroy();
   }
 
   destroyAll(): void {

@@ -43,7 +43,7 @@ export class Standalone {
     const before = this.#outlet;
     const outlet = new Outlet(response);
     this.#outlet = outlet;
-    before?.end();
+    before?.giveWay();
     this.#context.opened(response);
     response.on("close", () => {
       if (this.#outlet === outlet) this.#outlet = undefined;

@@ -79,4 +79,10 @@ export const MIGRATIONS: readonly string[] = [
   -- Outcomes that a repetition is warned of after a start, also where its caller was told of them.
   create index call_unknown on call (settled_at) where executed = 'unknown';
   `,
+  `
+  -- The open calls of one session, when its client returns: told by the index alone, without the rows.
+  drop index call_open;
+  create index call_open on call (seq, origin) where delivered_at is null;
+  create index origin_session on origin (session_id);
+  `,
 ];

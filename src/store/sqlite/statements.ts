@@ -37,6 +37,7 @@ const CALLS = "call left join origin on origin.number = call.origin";
 /** Where the five columns of `SUMS` begin in a row read with them. */
 const SUMS_AT = META_COLUMNS.length;
 const NOT_QUARANTINED = "seq not in (select seq from quarantine)";
+const OF_SESSION = "call.origin in (select number from origin where session_id = ?)";
 const NO_PAYLOADS = "request = '', request_sum = 0, reply = null, reply_sum = 0";
 /** Open rows remembered, so that a change need not read its row again. */
 const REMEMBERED_MAX = 4096;
@@ -246,10 +247,10 @@ export class CallStatements {
   list({ states, sessionId, isUndelivered, limit }: CallFilter): RowValues[] {
     const wanted = states?.map(() => "?").join(",");
     const conditions = [
-      // The condition of the index `call_open`: only what is open is looked at.
+      // The condition of the index `call_open`: of what is open only the rows wanted are read.
       isUndelivered === true ? "delivered_at is null" : "true",
       wanted === undefined ? "true" : `state in (${wanted})`,
-      sessionId === undefined ? "true" : "session_id = ?",
+      sessionId === undefined ? "true" : OF_SESSION,
     ].join(" and ");
     const values = [...(states ?? []), ...(sessionId === undefined ? [] : [sessionId])];
     return this.read(`${conditions} order by seq desc limit ?`, ...values, limit ?? -1);

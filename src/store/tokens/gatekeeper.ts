@@ -58,6 +58,9 @@ type Known =
     }
   | { readonly kind: "unreadable"; readonly why: string };
 
+const isFor = ({ upstreams }: Token, upstream: string): boolean =>
+  upstreams === "all" || upstreams.includes(upstream);
+
 const unknown = (reason: string): Admittance => ({ kind: "unknown", reason });
 
 class FileGatekeeper implements TokenGatekeeper {
@@ -90,6 +93,15 @@ class FileGatekeeper implements TokenGatekeeper {
     }
     const token = this.#find(bearer);
     return token === undefined ? unknown("the token is unknown") : this.#judge(token, upstream);
+  }
+
+  stillAdmits(principal: string, upstream: string): boolean {
+    this.#lookAgain();
+    if (!this.#asks()) return principal === LOCAL_PRINCIPAL;
+    if (this.#known.kind !== "some") return false;
+    const token = this.#known.byId.get(principal);
+    if (token === undefined || stateOf(token, this.#options.world.now()) !== "valid") return false;
+    return isFor(token, upstream);
   }
 
   trouble(): string | undefined {
@@ -134,7 +146,7 @@ class FileGatekeeper implements TokenGatekeeper {
         return unknown("the token has expired");
       case "valid":
         this.#notes.used(token);
-        return token.upstreams === "all" || token.upstreams.includes(upstream)
+        return isFor(token, upstream)
           ? { kind: "admitted", principal: token.id }
           : { kind: "forbidden", reason: `the token is not for "${upstream}"` };
     }

@@ -206,8 +206,12 @@ const GATEKEEPER: Gatekeeper = {
       ? { kind: "admitted", principal: "t_1" }
       : { kind: "forbidden", reason: `the token is not for "${upstream}"` };
   },
+  stillAdmits: (principal, upstream) => principal === "t_1" && upstream === "github",
 };
-const OPEN: Gatekeeper = { admit: () => ({ kind: "admitted", principal: "local" }) };
+const OPEN: Gatekeeper = {
+  admit: () => ({ kind: "admitted", principal: "local" }),
+  stillAdmits: () => true,
+};
 
 describe("at the door", () => {
   const enter = (headers: Record<string, string[]>, upstream = "github", keeper = GATEKEEPER) =>
@@ -258,7 +262,10 @@ describe("at the door", () => {
   test("no text whatever makes a check throw, or puts a line break into a header of ours", () => {
     fc.assert(
       fc.property(fc.string({ unit: "binary" }), (text) => {
-        const echo: Gatekeeper = { admit: () => ({ kind: "unknown", reason: text }) };
+        const echo: Gatekeeper = {
+          admit: () => ({ kind: "unknown", reason: text }),
+          stillAdmits: () => false,
+        };
         for (const headers of [
           { host: [text] },
           { host: ["localhost"], origin: [text] },
