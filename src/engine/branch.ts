@@ -127,12 +127,7 @@ export class Branch implements Door {
       return at !== undefined && now - at < JUST_LOST_MS;
     });
     const [row, ...others] = just.length > 0 ? just : lost;
-    if (row === undefined || others.length > 0) return undefined;
-    const isRevived = !this.#stays.has(row.id);
-    const host = this.#take(row, link);
-    // Its connection was there before its session: nobody will say that it is attached.
-    if (isRevived) host?.stay.catchUp();
-    return host;
+    return row === undefined || others.length > 0 ? undefined : this.#take(row, link);
   }
 
   #mayHave(row: SessionRow, link: ClientLink): boolean {
@@ -145,7 +140,7 @@ export class Branch implements Door {
     );
   }
 
-  #take(row: SessionRow, link: ClientLink): Host | undefined {
+  #take(row: SessionRow, link: ClientLink): ClientHandler | undefined {
     if (this.#isEnding) return undefined;
     const known = this.#stays.get(row.id);
     const host = new Host(this.context, link, this.#hooks(link.principal), known);

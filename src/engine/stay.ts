@@ -130,11 +130,6 @@ export class Stay {
     this.#detachedAt = undefined;
     this.#served?.member.change({});
     this.#tell("attached", undefined);
-    this.catchUp();
-  }
-
-  /** Gives the client what it missed. */
-  catchUp(): void {
     this.outgoing.catchUp();
     this.#returning()?.catchUp(this.outgoing.own).catch(this.#context.fatal);
   }

@@ -261,19 +261,6 @@ describe("a client that comes back without a key and without initialize", () => 
     expect(await after.branch.adopt(again.link)).toBeDefined();
   });
 
-  it("is given what it missed while the proxy was dead, though it asks nothing", async () => {
-    const [stage, client] = await begun({ ...SSE, peer: "agent/1" });
-    stage.upstream.keeps.add("write");
-    const id = client.call("write", "w");
-    await stage.world.advance(10);
-    const after = await (await stage.next()).start();
-    const again = after.guest({ ...SSE, key: "new", peer: "agent/1" });
-    const handler = await after.branch.adopt(again.link);
-    if (handler !== undefined) again.arrive(handler);
-    await after.world.advance(10);
-    expect(again.told(id)?.meta).toMatchObject({ executed: "unknown" });
-  });
-
   it("is given none that is in use, another's, or one of several", async () => {
     const [stage, client] = await begun({ ...SSE, peer: "agent/1" });
     const link = (more: Partial<ClientLink>) =>

@@ -8,9 +8,6 @@ import type { Front } from "./front.ts";
 import { call, type Answer } from "./holdfast-process.ts";
 import { until, type Lab } from "./lab.ts";
 
-/** Far more than any answer takes once both sides are back. */
-const PATIENCE_MS = 30_000;
-
 export interface User {
   call(tool: string, args: Record<string, unknown>): Promise<Answer>;
   hasClosed(): boolean;
@@ -34,7 +31,7 @@ export async function join(lab: Lab, front: Front): Promise<User> {
   await client.connect(front.transport(), { timeout: 60_000 });
   await client.listTools();
   return {
-    call: (tool, args) => call(client, tool, args, { timeout: PATIENCE_MS }),
+    call: (tool, args) => call(client, tool, args),
     hasClosed: () => hasClosed,
     strays: () => strays,
   };
