@@ -2,6 +2,7 @@
  * Clients that mean harm, against the real daemon: each is refused with the status that says why, and
  * a client beside them is not disturbed.
  */
+import { Agent } from "node:http";
 import { describe, expect } from "vitest";
 import { WebSocket } from "ws";
 import { lastingDaemon, sharedLedger, type LastingDaemon } from "../support/lasting-daemon.ts";
@@ -474,6 +475,22 @@ describe("a neighbour is not disturbed", () => {
       };
       await Promise.all(Array.from({ length: 32 }, guess));
       expect([...seen]).toEqual([[404, 10_000]]);
+    });
+  });
+
+  labTest("by 500 new sessions that nobody uses, where 50 may be kept", async (lab) => {
+    const daemon = await lastingDaemon(lab, { ledger: sharedLedger(lab) }, { maxSessions: 50 });
+    await beside(daemon, async () => {
+      // With more at once the bound on connections would come first.
+      const agent = new Agent({ keepAlive: true, maxSockets: 50 });
+      const began = await Promise.allSettled(
+        Array.from({ length: 500 }, () => RawSession.open(daemon.mcp("ledger"), { agent })),
+      );
+      agent.destroy();
+      const refused = began.filter((one) => one.status === "rejected");
+      // The neighbour's is one of the fifty.
+      expect(refused).toHaveLength(451);
+      for (const { reason } of refused) expect(String(reason)).toContain("--max-sessions");
     });
   });
 

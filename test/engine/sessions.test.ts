@@ -313,6 +313,30 @@ describe("more sessions than are allowed", () => {
     expect(JSON.stringify(second.answerTo(id))).toContain("--max-sessions");
     expect(second.begun).toBe(0);
   });
+
+  it("RM1: get the room of one that nobody uses, which is there again when it is asked for", async () => {
+    const limits = {
+      ...(await import("../support/stage.ts")).SETTINGS.limits,
+      sessionsPerProcess: 2,
+    };
+    const [stage, first] = await begun(HTTP, { settings: { limits } });
+    const listening = await begin(stage, { ...HTTP, key: "listening" });
+    first.isAway = true;
+    await stage.world.advance(9_000);
+    const early = stage.guest({ ...HTTP, key: "early" });
+    const refused = early.initialize();
+    await stage.world.advance(1);
+    expect(JSON.stringify(early.answerTo(refused))).toContain("--max-sessions");
+    await stage.world.advance(2_000);
+    await begin(stage, { ...HTTP, key: "third" });
+    expect(first.endings).toEqual(["idle"]);
+    expect(listening.endings).toEqual([]);
+    expect((await stage.proxy.control.status()).sessions).toHaveLength(2);
+    const back = await stage.returning(HTTP);
+    const id = back?.call("read", "again") ?? 0;
+    await stage.world.advance(100);
+    expect(back?.told(id)?.text).toBe("read again");
+  });
 });
 
 describe("a restart by an operator", () => {
