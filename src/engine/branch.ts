@@ -129,10 +129,10 @@ export class Branch implements Door {
       const isAway = stay === undefined || stay.detachedAt !== undefined;
       return isAway && row.peer === link.peer && this.#mayHave(row, link);
     });
-    const just = lost.filter((row) => {
-      const at = this.#stays.get(row.id)?.detachedAt;
-      return at !== undefined && now - at < JUST_LOST_MS;
-    });
+    // A session that never was detached was in use when the process before this one was killed.
+    const just = lost.filter(
+      ({ detachedAt }) => detachedAt === undefined || now - detachedAt < JUST_LOST_MS,
+    );
     const [row, ...others] = just.length > 0 ? just : lost;
     return row === undefined || others.length > 0 ? undefined : this.#take(row, link);
   }

@@ -223,7 +223,7 @@ describe("a stream of a client that has initialised, and says nothing", () => {
     const stream = await open("/sse/files", NAMING);
     await world.fire(SILENCE_MS);
     await stream.reply(7);
-    expect(door.last.told.slice(1)).toEqual(["moved"]);
+    expect(door.last.told.slice(1)).toEqual(["moved", "attached"]);
     await say(stream, call(8, "next"));
     await stream.reply(8);
     expect(door.adopting).toHaveLength(1);

@@ -54,9 +54,8 @@ describe.each(ALL_UPSTREAMS)("a %s server", (_upstream, openUpstream) => {
       const user = await join(lab, await openFront(lab, upstream));
       const gate = lab.path("gate");
       const { read, write } = await beginBoth(lab, user, gate);
-      await upstream.down();
+      await lose(lab, upstream, user);
       touch(gate);
-      await untilLost(lab);
       const waiting = await queue(lab, user, QUEUED);
       await upstream.up();
 

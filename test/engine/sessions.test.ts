@@ -261,6 +261,20 @@ describe("a client that comes back without a key and without initialize", () => 
     expect(await after.branch.adopt(again.link)).toBeDefined();
   });
 
+  it("is given the one that was in use when the proxy was killed, not one that was lost long before", async () => {
+    const [stage, old] = await begun({ ...SSE, peer: "agent/1" });
+    old.handler.detached("the stream broke");
+    await stage.world.advance(61_000);
+    const last = await begin(stage, { ...SSE, key: "last", peer: "agent/1" });
+    const id = last.call("write", "w");
+    await stage.world.advance(10);
+    const after = await (await stage.next()).start();
+    const again = after.guest({ ...SSE, key: "new", peer: "agent/1" });
+    const handler = await after.branch.adopt(again.link);
+    expect(await handler?.resume([callOf(last, id)], again.stream())).toEqual([]);
+    expect(again.told(id)?.text).toBe("write w");
+  });
+
   it("is given none that is in use, another's, or one of several", async () => {
     const [stage, client] = await begun({ ...SSE, peer: "agent/1" });
     const link = (more: Partial<ClientLink>) =>
