@@ -6,6 +6,7 @@
  */
 import { canonical, canonicalText } from "../core/canonical.ts";
 import { patienceMs } from "../core/offline.ts";
+import { recordLater } from "./recording.ts";
 import { memberOf } from "../wire/json-span.ts";
 import type { CallRow, Safety } from "../core/call.ts";
 import type { Method } from "../wire/methods.ts";
@@ -149,15 +150,16 @@ export class Admission {
     const { dispatcher } = this.#line;
     const channel = dispatcher.openChannel(row.sessionId);
     if (channel === undefined) dispatcher.enqueue(call);
-    else if (this.#isPassThrough(row.safety, method, caller))
+    else if (this.#isPassThrough(row.safety, method, caller)) {
       dispatcher.sendUnjournalled(call, channel);
-    else dispatcher.sendJournalled(call, channel);
+      if (caller.canResume && row.state === "sent") recordLater(this.#context, call);
+    } else dispatcher.sendJournalled(call, channel);
     tellCall(this.#context, call.row);
   }
 
-  /** Recoverable requests that do not wait are not journalled (design §3). */
+  /** Recoverable requests that do not wait are not journalled (design §3), or not at once. */
   #isPassThrough(safety: Safety, method: Method, caller: Caller): boolean {
-    return !caller.canResume && (safety === "read" || method.role !== "tool");
+    return safety === "read" || (!caller.canResume && method.role !== "tool");
   }
 
   #newRow(

@@ -73,7 +73,7 @@ export class Dispatcher {
     return this.#context.gate.hasRoom ? channel : undefined;
   }
 
-  /** Sends a call of which nothing is on disk: a read for a client that can't resume. */
+  /** Sends a call of which nothing is on disk (yet): a read. */
   sendUnjournalled(call: LiveCall, channel: Channel): void {
     const upstreamId = channel.nextId();
     beginFirstAttempt(call, upstreamId, this.#context.world.now());
@@ -195,7 +195,7 @@ export class Dispatcher {
     const call = typeof id === "string" ? this.#underWay.take(id) : undefined;
     if (call === undefined) return false;
     this.#context.tally.replied(this.#context.world.now() - (call.row.sentAt ?? 0));
-    if (call.isJournalled) {
+    if (call.isJournalled || call.recording !== undefined) {
       this.#conclude(call, { kind: "replied", errorCode: message.error?.code }, message);
     } else {
       // Nothing of it is on disk, and a reply settles it whatever it says (J1).

@@ -59,6 +59,9 @@ export interface LiveCall {
   /** Why it was given up while it waited, was being sent or in flight; it is never sent again. */
   givenUp: string | undefined;
   stopGiveUp: (() => void) | undefined;
+  /** While its row is being written although it is in flight (`recording.ts`). */
+  recording: Promise<void> | undefined;
+  stopRecording: (() => void) | undefined;
   /** The end of its waiting (deferral or expiry) is being written. */
   isWaitEnding: boolean;
 }
@@ -68,6 +71,7 @@ export interface LiveCall {
  * refused: somebody else's change came first, and the caller of this must do nothing more.
  */
 export async function change(call: LiveCall, what: CallChange): Promise<boolean> {
+  if (call.recording !== undefined) await call.recording;
   if (call.isJournalled && !(await call.journal.apply(what, mustSync(call.row, what))))
     return false;
   return changeInMemory(call, what);
@@ -118,6 +122,8 @@ export function newLiveCall(
     crashes: 0,
     givenUp: undefined,
     stopGiveUp: undefined,
+    recording: undefined,
+    stopRecording: undefined,
     isWaitEnding: false,
   };
 }

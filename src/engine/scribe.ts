@@ -63,6 +63,8 @@ export class Scribe {
 
   async conclude(call: LiveCall, outcome: Outcome, reply: ReplyMessage | undefined): Promise<void> {
     call.stopGiveUp?.();
+    call.stopRecording?.();
+    if (call.recording !== undefined) await call.recording;
     const { sendings, crashes } = call;
     const verdict = judge(outcome, { safety: call.row.safety, sendings, crashes });
     let isMine: Promise<boolean>;
@@ -194,6 +196,7 @@ export class Scribe {
     this.#hooks.keeper().release(call);
     this.#hooks.queue().remove(call);
     call.stopGiveUp?.();
+    call.stopRecording?.();
     this.#hooks.ended(call, reply);
   }
 }

@@ -1,0 +1,37 @@
+/**
+ * A read of a client that can come back goes upstream at once, like one of a client that can't: it changes
+ * nothing, and most are answered before a commit would be. One that takes its time is put on disk while
+ * it runs; from then on its client may leave and come back for the answer.
+ *
+ * LR1. No change of a call is written before its row: whoever changes it waits for the recording.
+ * LR2. A read that the journal can't take goes on without it.
+ */
+import { JournalError } from "../base/errors.ts";
+import type { EngineContext } from "./context.ts";
+import type { LiveCall } from "./live-call.ts";
+
+/** So long a read may run before it is recorded. */
+const RECORD_AFTER_MS = 50;
+
+export function recordLater({ world, log, fatal }: EngineContext, call: LiveCall): void {
+  call.stopRecording = world.timer(RECORD_AFTER_MS, () => {
+    const isOver = call.phase !== "sent" || call.givenUp !== undefined;
+    if (isOver || call.isJournalled || call.recording !== undefined) return;
+    call.recording = call.journal
+      .admit(call.row)
+      .then(
+        (seq) => {
+          call.isJournalled = true;
+          call.row = { ...call.row, seq };
+          for (const waiter of call.waiters) waiter.accepted?.(call.row.id);
+        },
+        (error: unknown) => {
+          if (!(error instanceof JournalError)) fatal(error);
+          else log("debug", "a read in flight is not on disk", { cause: error.message });
+        },
+      )
+      .finally(() => {
+        call.recording = undefined;
+      });
+  });
+}
