@@ -159,7 +159,9 @@ export class Admission {
 
   /** Recoverable requests that do not wait are not journalled (design §3), or not at once. */
   #isPassThrough(safety: Safety, method: Method, caller: Caller): boolean {
-    return safety === "read" || (!caller.canResume && method.role !== "tool");
+    if (!caller.canResume) return safety === "read" || method.role !== "tool";
+    // A client over SSE is not told that a request is lost, so it must be able to come back for any.
+    return safety === "read" && this.#member.session.transport === "http";
   }
 
   #newRow(

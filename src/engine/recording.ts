@@ -11,12 +11,15 @@ import type { EngineContext } from "./context.ts";
 import type { LiveCall } from "./live-call.ts";
 
 /** So long a read may run before it is recorded. */
-const RECORD_AFTER_MS = 50;
+const RECORD_AFTER_MS = 20;
 
-export function recordLater({ world, log, fatal }: EngineContext, call: LiveCall): void {
+export function recordLater(context: EngineContext, call: LiveCall): void {
+  const { world, log, fatal } = context;
   call.stopRecording = world.timer(RECORD_AFTER_MS, () => {
-    const isOver = call.phase !== "sent" || call.givenUp !== undefined;
-    if (isOver || call.isJournalled || call.recording !== undefined) return;
+    if (call.isJournalled || call.recording !== undefined || call.givenUp !== undefined) return;
+    // It waits for an earlier call to leave first.
+    if (call.phase === "committing") recordLater(context, call);
+    if (call.phase !== "sent") return;
     call.recording = call.journal
       .admit(call.row)
       .then(

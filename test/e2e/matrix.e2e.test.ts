@@ -4,6 +4,7 @@
  */
 import { describe, expect } from "vitest";
 import { direct, FORGETTING_FRONTS, FRONTS, RESUMING_FRONTS } from "../support/front.ts";
+import { calls } from "../support/holdfast-process.ts";
 import { labTest, touch, until, type Lab } from "../support/lab.ts";
 import { expectWhole, recordLedger } from "../support/ledger-script.ts";
 import { expectSame } from "../support/recording.ts";
@@ -27,6 +28,12 @@ async function beginBoth(lab: Lab, user: User, gate: string) {
   await untilStarted(lab, "w");
   return { read, write };
 }
+
+/** A read is put on disk only when it has run for a moment. */
+const untilOnRecord = (lab: Lab, tool: string) =>
+  until(`${tool} to be on record`, async () =>
+    (await calls(lab, "--state", "sent")).some((row) => row.tool === tool),
+  );
 
 /** Kills the server, and lets Holdfast notice before anything else is asked of it. */
 async function lose(lab: Lab, upstream: Upstream, user: User): Promise<void> {
@@ -78,6 +85,7 @@ describe.each(ALL_UPSTREAMS)("a %s server", (_upstream, openUpstream) => {
       const user = await join(lab, front);
       const gate = lab.path("gate");
       const { read, write } = await beginBoth(lab, user, gate);
+      if (keepsReads) await untilOnRecord(lab, "slow_read");
       await front.kill();
       await front.back();
       touch(gate);

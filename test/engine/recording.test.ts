@@ -36,7 +36,7 @@ describe("a read of a client that can come back", () => {
 
   it("that takes its time is on disk while it runs, and its client can come back for it", async () => {
     const [stage, client, id] = await slowRead();
-    await stage.world.advance(49);
+    await stage.world.advance(19);
     expect(client.accepted.size).toBe(0);
     await stage.world.advance(2);
     const callId = client.accepted.get(String(id)) ?? "none";
@@ -88,6 +88,19 @@ describe("a read of a client that can come back", () => {
     await stage.world.advance(10);
     expect(client.told(id)?.text).toBe("done");
     expect(stage.fatal).toEqual([]);
+  });
+
+  it("that had to wait for an earlier call to leave is recorded all the same", async () => {
+    const [stage, client] = await begun();
+    stage.upstream.keeps.add("read");
+    stage.journal.hold("admit");
+    client.call("write", "w");
+    const id = client.call("read", "r");
+    await stage.world.advance(100);
+    stage.journal.release();
+    await stage.world.advance(100);
+    expect(client.accepted.has(String(id))).toBe(true);
+    expect((await stage.row("r")).state).toBe("sent");
   });
 
   it("that was taken back is not recorded, and leaves no timer", async () => {
