@@ -3,6 +3,8 @@
  *
  * G1. A waiter is answered exactly once.
  * G2. The row was terminal on disk before anything is said here.
+ * G5. The outcome of a call that was promised to run late counts as delivered only when a repetition took
+ *     it: the request that made the call is answered already, and its client may drop a second answer.
  */
 import type { CallRow } from "../core/call.ts";
 import type { JsonObject, ReplyMessage } from "../wire/message.ts";
@@ -27,15 +29,18 @@ export class Delivery {
     const waiters = [...call.waiters];
     call.waiters.clear();
     let given = 0;
+    let isDelivered = false;
     for (const waiter of waiters) {
-      if (waiter.answer(this.#answer(line, call, waiter, reply), call.isJournalled)) given++;
+      if (!waiter.answer(this.#answer(line, call, waiter, reply), call.isJournalled)) continue;
+      given++;
+      isDelivered ||= waiter.isRepeat || countsAsDelivered(call.row);
     }
     this.#context.tally.answered += given;
-    if (given > 0 && call.isJournalled) {
-      this.#registry.gave(call.row.id);
+    if (given > 0 && call.isJournalled) this.#registry.gave(call.row.id);
+    if (isDelivered && call.isJournalled) {
       call.journal.applyLater({ kind: "deliver", id: call.row.id, at: this.#context.world.now() });
     }
-    this.#remember(call, given > 0);
+    this.#remember(call, isDelivered);
     this.#registry.remove(call.row.id);
     this.#context.bounds.release(call.row.sessionId, call.bytes);
   }
@@ -46,10 +51,10 @@ export class Delivery {
     call.waiters.delete(waiter);
     tellCall(this.#context, call.row);
     const situation = line.keeper.situation(call);
-    waiter.answer(
-      ownAnswer(call.row, waiter.idText, situation, wordsFor(call.row, situation)),
-      true,
-    );
+    const text = ownAnswer(call.row, waiter.idText, situation, wordsFor(call.row, situation));
+    const isTold = waiter.answer(text, true);
+    // A repetition's answer says nothing of what the caller itself was told.
+    if (isTold && !waiter.isRepeat) this.#registry.gave(call.row.id);
     this.nobodyWaits(call);
   }
 
@@ -112,6 +117,10 @@ export class Delivery {
     shield.sweep(at);
   }
 }
+
+/** Invariant G5, for an outcome that goes to the request that made the call. */
+export const countsAsDelivered = ({ acknowledgedAt }: CallRow): boolean =>
+  acknowledgedAt === undefined;
 
 /** Tells followers how a call stands. */
 export function tellCall({ feed, world, settings }: EngineContext, row: CallRow): void {

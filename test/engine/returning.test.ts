@@ -1,0 +1,100 @@
+/** What clients that come back, and sessions that end, must never bring about. */
+import { describe, expect, it } from "vitest";
+import { failure } from "../../src/core/failure.ts";
+import type { ClientLink } from "../../src/ports.ts";
+import type { JsonObject } from "../../src/wire/message.ts";
+import { Stage, type ScriptedClient, type StageOptions } from "../support/stage.ts";
+
+const away = failure("reset", "away");
+const HTTP = { transport: "http", canResume: true, key: "key-of-a-client" } as const;
+const WS = { transport: "ws", key: "key-of-a-socket" } as const;
+
+async function begun(
+  link: Partial<ClientLink>,
+  options: StageOptions = {},
+): Promise<[Stage, ScriptedClient]> {
+  const stage = await new Stage(options).start();
+  return [stage, await begin(stage, link)];
+}
+
+async function begin(stage: Stage, link: Partial<ClientLink>): Promise<ScriptedClient> {
+  const client = stage.guest(link);
+  client.initialize();
+  await stage.world.advance(10);
+  client.notify("notifications/initialized");
+  await stage.world.advance(10);
+  return client;
+}
+
+const answersTo = (client: ScriptedClient, id: number) =>
+  client.got.filter((message) => message["id"] === id && !("method" in message));
+
+describe("a deferred call whose caller was told that it runs late", () => {
+  async function deferred(): Promise<[Stage, ScriptedClient, number]> {
+    const [stage, client] = await begun(WS);
+    stage.upstream.kill(away);
+    const id = client.call("note", "n");
+    await stage.world.advance(50_000);
+    expect(client.told(id)?.meta?.["executed"]).toBe("pending");
+    return [stage, client, id];
+  }
+
+  async function reconnect(stage: Stage, client: ScriptedClient): Promise<void> {
+    client.isAway = true;
+    client.handler.detached("the socket was reset");
+    await stage.world.advance(10);
+    client.isAway = false;
+    client.handler.attached();
+    await stage.world.advance(10);
+  }
+
+  it("is not answered once more when the client reconnects, and its repetition gets the outcome", async () => {
+    const [stage, client, id] = await deferred();
+    await reconnect(stage, client);
+    expect(answersTo(client, id)).toHaveLength(1);
+    stage.upstream.down = undefined;
+    await stage.world.advance(60_000);
+    expect(stage.upstream.ledger).toHaveLength(1);
+    await reconnect(stage, client);
+    expect(answersTo(client, id)).toHaveLength(1);
+    const again = client.call("note", "n");
+    await stage.world.advance(1_000);
+    expect(stage.upstream.ledger).toHaveLength(1);
+    expect(client.told(again)?.text).toBe("note n");
+  });
+
+  it("is not run again by its repetition after a restart of the proxy, either", async () => {
+    const [stage] = await deferred();
+    const after = await stage.next();
+    after.upstream.down = undefined;
+    await after.start();
+    await after.world.advance(60_000);
+    expect(after.upstream.ledger).toHaveLength(1);
+    const back = await after.returning(WS);
+    back?.handler.attached();
+    await after.world.advance(10);
+    // Its ids go on where they were.
+    back?.request("ping");
+    back?.request("ping");
+    const again = back?.call("note", "n") ?? 0;
+    await after.world.advance(1_000);
+    expect(after.upstream.ledger).toHaveLength(1);
+    expect(back?.told(again)?.text).toBe("note n");
+  });
+
+  it("and one that an operator repeated, is no answer to the request of before", async () => {
+    const [stage, client] = await begun(WS);
+    const id = client.call("write", "w");
+    await stage.world.advance(10);
+    const { id: callId } = await stage.row("w");
+    client.isAway = true;
+    client.handler.detached("the socket was reset");
+    await stage.proxy.control.retry(callId);
+    await stage.world.advance(5_000);
+    expect(stage.upstream.ledger).toHaveLength(2);
+    client.isAway = false;
+    client.handler.attached();
+    await stage.world.advance(10);
+    expect(answersTo(client, id)).toHaveLength(1);
+  });
+});
