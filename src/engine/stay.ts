@@ -79,14 +79,25 @@ export class Stay {
     return this.#detachedAt;
   }
 
+  /** Its client could come back, and has shown nothing of itself for so long. */
+  isAway(ms: number): boolean {
+    const { session } = this;
+    if (session === undefined || this.outgoing.link.key === undefined) return false;
+    if (this.#context.world.now() - session.lastSeenAt < ms) return false;
+    return this.outgoing.link.isOpen?.() !== true;
+  }
+
   /** Nobody is there and nothing is under way: only the row of the session need stay. */
   isIdle(idleMs: number): boolean {
     const served = this.#served;
-    if (served === undefined || this.outgoing.link.key === undefined) return false;
-    const { session } = served.member;
-    if (this.#context.world.now() - session.lastSeenAt < idleMs) return false;
-    if (this.outgoing.link.isOpen?.() === true) return false;
-    return served.requests.size === 0 && !this.#hooks.registry.hasLive(session.id);
+    if (served === undefined || !this.isAway(idleMs)) return false;
+    return served.requests.size === 0 && !this.#hooks.registry.hasLive(served.member.session.id);
+  }
+
+  /** A connection that is open shows that its client is there, also where it says nothing for days. */
+  showPresence(): void {
+    const member = this.#served?.member;
+    if (this.outgoing.link.isOpen?.() === true) member?.seen(member.session.timeoutMs / 8);
   }
 
   status(): SessionStatus | undefined {
@@ -123,13 +134,13 @@ export class Stay {
     if (this.#detachedAt !== undefined || this.#hasLeft) return;
     this.#detachedAt = this.#context.world.now();
     this.#served?.member.change({});
-    this.#tell("detached", cause);
+    this.#served?.member.tell("detached", cause);
   }
 
   attached(): void {
     this.#detachedAt = undefined;
     this.#served?.member.change({});
-    this.#tell("attached", undefined);
+    this.#served?.member.tell("attached", undefined);
     this.outgoing.catchUp();
     this.#returning()?.catchUp(this.outgoing.own).catch(this.#context.fatal);
   }
@@ -155,7 +166,7 @@ export class Stay {
     const { member } = this.#serve(session, this.#hooks.lineOf(session, "asleep"));
     member.relay.clientReady();
     member.change({});
-    this.#tell("attached", undefined);
+    member.tell("attached", undefined);
   }
 
   /** Ends the session: what waits is withdrawn, unless it was promised to run late. */
@@ -163,7 +174,7 @@ export class Stay {
     const served = this.#served;
     if (served === undefined) return;
     const { line, member } = served;
-    this.#tell("ended", cause);
+    member.tell("ended", cause);
     this.#letGo(served);
     member.change({ endedAt: this.#context.world.now() });
     await withdrawSession(line, cause, member.session.id);
@@ -183,7 +194,7 @@ export class Stay {
   async park(): Promise<void> {
     const served = this.#served;
     if (served === undefined) return;
-    this.#tell("detached", "idle");
+    served.member.tell("detached", "idle");
     this.#letGo(served);
     this.outgoing.link.ended?.("idle");
     if (!served.line.plan.isShared) await this.#hooks.endLine(served.line);
@@ -214,7 +225,7 @@ export class Stay {
     const session = newSession(this.#context, link, params);
     const served = this.#serve(session, this.#hooks.lineOf(session, "awake"));
     const { line, member } = served;
-    this.#tell("began", undefined);
+    member.tell("began", undefined);
     const greet = () => {
       this.#greeter.greet({
         idText,
@@ -277,20 +288,5 @@ export class Stay {
     const served = this.#served;
     if (served === undefined) return undefined;
     return new Returning(this.#context, { ...served, ...this.#hooks, outgoing: this.outgoing });
-  }
-
-  #tell(what: "began" | "detached" | "attached" | "ended", cause: string | undefined): void {
-    const member = this.#served?.member;
-    if (member === undefined) return;
-    const { feed, world, settings } = this.#context;
-    feed.tell(() => ({
-      kind: "session",
-      at: world.now(),
-      upstream: settings.upstreamName,
-      sessionId: member.session.id,
-      client: member.facts.name,
-      what,
-      cause,
-    }));
   }
 }

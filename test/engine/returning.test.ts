@@ -98,3 +98,41 @@ describe("a deferred call whose caller was told that it runs late", () => {
     expect(answersTo(client, id)).toHaveLength(1);
   });
 });
+
+describe("a drain", () => {
+  it("does not send what a dead process left, though the wait for its client ends meanwhile", async () => {
+    const [stage, client] = await begun(WS);
+    stage.upstream.keeps.add("put").add("write");
+    client.call("put", "left");
+    await stage.world.advance(10);
+    const after = await (await stage.next()).start();
+    const busy = await begin(after, { ...WS, key: "busy" });
+    busy.call("write", "busy");
+    await after.world.advance(10);
+    const drained = after.proxy.drain("stopped");
+    await after.world.advance(5_000);
+    expect(after.upstream.ledger.map(({ nonce }) => nonce)).toEqual(["left", "busy"]);
+    after.upstream.answer("busy");
+    await after.world.advance(20_000);
+    await drained;
+    expect((await after.row("left")).state).toBe("queued");
+    expect(after.upstream.isConnected).toBe(false);
+  });
+
+  it("does not send what waits, though a renewal of the connection ends meanwhile", async () => {
+    const [stage, client] = await begun(WS);
+    stage.upstream.keeps.add("write");
+    client.call("write", "hangs");
+    await stage.world.advance(10);
+    const renewed = stage.proxy.control.restart("files");
+    client.call("put", "waiting");
+    const busy = await begin(stage, { ...WS, key: "busy" });
+    busy.call("write", "hangs, too");
+    await stage.world.advance(5_000);
+    const drained = stage.proxy.drain("stopped");
+    await stage.world.advance(30_000);
+    await Promise.all([renewed, drained]);
+    expect(stage.upstream.ledger.map(({ nonce }) => nonce)).toEqual(["hangs", "hangs, too"]);
+    expect((await stage.row("waiting")).state).toBe("queued");
+  });
+});
