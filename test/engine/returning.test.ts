@@ -136,3 +136,28 @@ describe("a drain", () => {
     expect((await stage.row("waiting")).state).toBe("queued");
   });
 });
+
+describe("a shared connection", () => {
+  it("RO1: shows nothing of a call to the other sessions when its own one is gone", async () => {
+    const [stage, a] = await begun(HTTP, { settings: { isolation: "shared" } });
+    stage.upstream.kind = "http";
+    const b = await begin(stage, { ...HTTP, key: "b" });
+    stage.upstream.keeps.add("write");
+    const id = a.call("write", "secret");
+    await stage.world.advance(10);
+    const upstreamId = stage.upstream.idOf("secret");
+    const log = {
+      jsonrpc: "2.0",
+      method: "notifications/message",
+      params: { level: "info", data: "of a" },
+    };
+    a.cancel(id);
+    await stage.world.advance(10);
+    stage.upstream.say(JSON.stringify(log), upstreamId);
+    a.leave();
+    await stage.world.advance(10);
+    stage.upstream.say(JSON.stringify(log), upstreamId);
+    await stage.world.advance(10);
+    expect(b.notifications("notifications/message")).toEqual([]);
+  });
+});
