@@ -161,3 +161,79 @@ describe("a shared connection", () => {
     expect(b.notifications("notifications/message")).toEqual([]);
   });
 });
+
+describe("the time of a session", () => {
+  it("ends it towards its client, too", async () => {
+    const [stage, client] = await begun(HTTP, { settings: { isStateful: true } });
+    client.isAway = true;
+    await stage.world.advance(86_400_000 + 120_000);
+    expect(client.endings).toHaveLength(1);
+    expect((await stage.proxy.control.status()).sessions).toEqual([]);
+  });
+
+  it("ends it although a call of it never ends", async () => {
+    const [stage, client] = await begun(HTTP);
+    stage.upstream.keeps.add("write");
+    client.call("write", "for ever");
+    await stage.world.advance(10);
+    client.isAway = true;
+    await stage.world.advance(86_400_000 + 120_000);
+    expect(client.endings).toHaveLength(1);
+    expect((await stage.proxy.control.status()).sessions).toEqual([]);
+    expect((await stage.row("for ever")).executed).toBe("unknown");
+    expect(stage.upstream.isConnected).toBe(false);
+  });
+
+  it("does not run while its connection is open, also as a killed proxy left it", async () => {
+    const [stage, client] = await begun(WS);
+    await stage.world.advance(3 * 3_600_000);
+    expect(client.endings).toEqual([]);
+    const after = await (await stage.next()).start();
+    expect(await after.returning(WS)).toBeDefined();
+  });
+});
+
+describe("a call that is between two connections", () => {
+  it("is counted out once when an operator withdraws it", async () => {
+    const [stage, client] = await begun(HTTP);
+    stage.upstream.kill(away);
+    const first = client.call("note", "n");
+    await stage.world.advance(50_000);
+    expect(client.told(first)?.meta?.["executed"]).toBe("pending");
+    client.leave();
+    await stage.world.advance(10);
+    const row = await stage.row("n");
+    await stage.proxy.control.cancel(row.id);
+    const ends: JsonObject[] = [];
+    const stop = stage.feed.follow((event) => {
+      ends.push(event as unknown as JsonObject);
+    });
+    stage.upstream.down = undefined;
+    await stage.world.advance(120_000);
+    stop();
+    expect(ends.filter(({ callId }) => callId === row.id)).toEqual([]);
+    expect(stage.upstream.ledger).toEqual([]);
+  });
+
+  it("that an operator repeated does not come upon a connection that is just being ended", async () => {
+    const [stage, client] = await begun(HTTP);
+    client.call("write", "a");
+    client.call("write", "b");
+    await stage.world.advance(10);
+    const [a, b] = [await stage.row("a"), await stage.row("b")];
+    client.isAway = true;
+    await stage.world.advance(16 * 60_000);
+    stage.upstream.keeps.add("write");
+    await stage.proxy.control.retry(a.id);
+    await stage.world.advance(1_000);
+    stage.journal.hold("settle");
+    stage.upstream.answer("a");
+    await stage.world.advance(1);
+    const retried = stage.proxy.control.retry(b.id);
+    await stage.world.advance(1);
+    stage.journal.release();
+    await retried;
+    await stage.world.advance(5_000);
+    expect(stage.upstream.ledger.map(({ nonce }) => nonce)).toEqual(["a", "b", "a", "b"]);
+  });
+});
