@@ -237,3 +237,44 @@ describe("a call that is between two connections", () => {
     expect(stage.upstream.ledger.map(({ nonce }) => nonce)).toEqual(["a", "b", "a", "b"]);
   });
 });
+
+describe("an answer that another session of its principal was given, too", () => {
+  it("is still given to the client that asked first, when it comes back", async () => {
+    const [stage, second] = await begun({ ...WS, key: "another" });
+    const first = await begin(stage, WS);
+    stage.upstream.keeps.add("write");
+    const id = first.call("write", "w");
+    await stage.world.advance(10);
+    first.isAway = true;
+    first.handler.detached("the socket was reset");
+    stage.upstream.answer("w", "written");
+    await stage.world.advance(10);
+    const again = second.call("write", "w");
+    await stage.world.advance(1_000);
+    expect(second.told(again)?.text).toBe("written");
+    first.isAway = false;
+    first.handler.attached();
+    await stage.world.advance(10);
+    expect(first.told(id)?.text).toBe("written");
+  });
+
+  it("is so although the proxy was killed, and the other one waited for the call itself", async () => {
+    const [stage, first] = await begun(WS);
+    stage.upstream.keeps.add("put");
+    const id = first.call("put", "p");
+    await stage.world.advance(10);
+    const after = await (await stage.next()).start();
+    const second = await begin(after, { ...WS, key: "another" });
+    await after.world.advance(5_000);
+    const again = second.call("put", "p");
+    await after.world.advance(10);
+    after.upstream.answer("p", "was put");
+    await after.world.advance(10);
+    expect(second.told(again)?.text).toBe("was put");
+    const back = await after.returning(WS);
+    back?.handler.attached();
+    await after.world.advance(10);
+    expect(back?.told(id)?.text).toBe("was put");
+    expect(after.upstream.ledger).toHaveLength(2);
+  });
+});
