@@ -59,6 +59,16 @@ export class Member {
     }
   }
 
+  /** The upstream was not told: as it was in `before`, unless the client has set something else since. */
+  takeBack(state: StateChange, before: SessionRow): void {
+    const { logLevel, subscriptions } = this.#session;
+    if (state.kind === "log_level") {
+      if (logLevel === state.level) this.change({ logLevel: before.logLevel });
+    } else if (state.kind === "subscribe" && !before.subscriptions.includes(state.uri)) {
+      this.change({ subscriptions: subscriptions.filter((uri) => uri !== state.uri) });
+    }
+  }
+
   /** The client showed that it is there; written not more often than every `everyMs`. */
   seen(everyMs = SEEN_EVERY_MS): void {
     const now = this.#context.world.now();

@@ -110,6 +110,10 @@ export class Replayer {
     const { logLevel: level } = after;
     if (level !== undefined && level !== before.logLevel)
       this.#restoreOne(channel, "log level", (id) => dialect.setLogLevel(id, level));
+    for (const uri of after.subscriptions) {
+      if (before.subscriptions.includes(uri)) continue;
+      this.#restoreOne(channel, `subscription to ${uri}`, (id) => dialect.subscribe(id, uri));
+    }
     for (const uri of before.subscriptions) {
       if (after.subscriptions.includes(uri)) continue;
       this.#restoreOne(channel, `end of the subscription to ${uri}`, (id) =>

@@ -278,3 +278,44 @@ describe("an answer that another session of its principal was given, too", () =>
     expect(after.upstream.ledger).toHaveLength(2);
   });
 });
+
+describe("what a client sets at the upstream", () => {
+  const uri = "file:///a";
+  const subscriptions = (stage: Stage) =>
+    stage.upstream.methods.filter((method) => method.startsWith("resources/"));
+
+  it("is not set later on where the client was told that it was not", async () => {
+    const [stage, client] = await begun(WS);
+    client.request("logging/setLevel", { level: "error" });
+    await stage.world.advance(10);
+    stage.upstream.kill(away);
+    const subscribed = client.request("resources/subscribe", { uri });
+    const level = client.request("logging/setLevel", { level: "debug" });
+    await stage.world.advance(50_000);
+    expect(client.answerTo(subscribed)?.["error"]).toBeDefined();
+    expect(client.answerTo(level)?.["error"]).toBeDefined();
+    stage.upstream.seen.length = 0;
+    stage.upstream.down = undefined;
+    client.call("read", "r");
+    await stage.world.advance(30_000);
+    expect(stage.upstream.methods).toContain("logging/setLevel");
+    expect(stage.upstream.seen.join()).not.toContain("debug");
+    expect(subscriptions(stage)).toEqual([]);
+  });
+
+  it("holds for the session that wants it still, in whatever order an outage lets it through", async () => {
+    const [stage, a] = await begun(HTTP, { settings: { isolation: "shared" } });
+    const b = await begin(stage, { ...HTTP, key: "b" });
+    a.request("resources/subscribe", { uri });
+    await stage.world.advance(10);
+    stage.upstream.kill(away);
+    b.call("write", "b");
+    a.request("resources/unsubscribe", { uri });
+    b.request("resources/subscribe", { uri });
+    await stage.world.advance(10);
+    stage.upstream.seen.length = 0;
+    stage.upstream.down = undefined;
+    await stage.world.advance(30_000);
+    expect(subscriptions(stage).at(-1)).toBe("resources/subscribe");
+  });
+});
