@@ -58,10 +58,11 @@ export class Replayer {
 
   /** Resolves to what went wrong, or undefined when calls may flow. */
   async restore(channel: Channel, isResumed: boolean): Promise<Failure | undefined> {
-    this.#channel = channel;
+    this.#channel = isResumed ? channel : undefined;
     if (isResumed) return undefined;
     const trouble = await this.#shakeHands(channel);
     if (trouble !== undefined) return trouble;
+    this.#channel = channel;
     this.#restoreState(channel);
     if (this.#session.hasBacklog() || this.#session.cataloguer.knowsTools) {
       await this.#compare(channel, ["tools"]);

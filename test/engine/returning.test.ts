@@ -318,4 +318,20 @@ describe("what a client sets at the upstream", () => {
     await stage.world.advance(30_000);
     expect(subscriptions(stage).at(-1)).toBe("resources/subscribe");
   });
+
+  it("is not told to an upstream that has not answered the handshake", async () => {
+    const [stage, a] = await begun(HTTP, { settings: { isolation: "shared" } });
+    const b = await begin(stage, { ...HTTP, key: "b" });
+    b.request("resources/subscribe", { uri });
+    await stage.world.advance(10);
+    stage.upstream.kill(away);
+    stage.upstream.keeps.add("initialize");
+    stage.upstream.seen.length = 0;
+    stage.upstream.down = undefined;
+    a.call("read", "r");
+    await stage.world.runUntil(() => stage.upstream.kept.size > 0, 60_000);
+    b.leave();
+    await stage.world.advance(10);
+    expect(stage.upstream.methods).toEqual(["initialize"]);
+  });
 });
