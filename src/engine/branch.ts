@@ -19,7 +19,8 @@ import { readLinkRecord } from "./link-record.ts";
 import type { Registry } from "./registry.ts";
 import { type Leftover, Rescuer } from "./rescuer.ts";
 import { keyDigestOf } from "./session-start.ts";
-import type { Stay, StayHooks } from "./stay.ts";
+import type { Stay } from "./stay.ts";
+import type { StayHooks } from "./stay-hooks.ts";
 
 export interface BranchParts {
   readonly registry: Registry;

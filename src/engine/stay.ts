@@ -4,47 +4,21 @@
  *
  * SY1. A session that its client can return to is on disk before the client hears of it.
  */
-import { RPC } from "../base/errors.ts";
+import { JournalError, RPC } from "../base/errors.ts";
 import type { SessionRow } from "../core/session.ts";
 import type { SessionStatus } from "../core/status.ts";
 import type { ClientLink, ClientStream } from "../ports.ts";
 import { formatError, type JsonObject, type RequestMessage } from "../wire/message.ts";
-import type { ControlTool } from "./control-tool.ts";
 import type { EngineContext } from "./context.ts";
-import type { Delivery } from "./delivery.ts";
 import { Greeter } from "./greeter.ts";
 import type { Line } from "./line.ts";
-import type { Member, MemberClient } from "./member.ts";
+import type { MemberClient } from "./member.ts";
 import { Outgoing } from "./outgoing.ts";
-import type { Registry } from "./registry.ts";
 import { Requests } from "./requests.ts";
 import { Returning } from "./returning.ts";
 import { newSession } from "./session-start.ts";
+import type { Served, StayHooks } from "./stay-hooks.ts";
 import { withdrawSession } from "./withdrawal.ts";
-
-export interface StayHooks {
-  readonly registry: Registry;
-  readonly delivery: Delivery;
-  readonly controlTool: ControlTool | undefined;
-  /** Why there can be no further session, in words; undefined if there can. */
-  refusal(): string | undefined;
-  /** The line that carries the session; unless it is to sleep, it is wanted from now on. */
-  lineOf(session: SessionRow, mode: "awake" | "asleep"): Line;
-  /** Ends a line that only the session was on. */
-  endLine(line: Line): Promise<void>;
-  /** The session is in memory: it can be found by its id. */
-  onBegun(stay: Stay, sessionId: string): void;
-  /** The session is not in memory any more; deferred calls of it may still have to run. */
-  onEnded(stay: Stay, line: Line, session: SessionRow): void;
-  /** The client is gone for good. */
-  onLeft(stay: Stay, cause: string): void;
-}
-
-export interface Served {
-  readonly line: Line;
-  readonly member: Member;
-  readonly requests: Requests;
-}
 
 export class Stay {
   readonly #context: EngineContext;
@@ -216,9 +190,12 @@ export class Stay {
       this.outgoing.reply(stream, idText, text, false);
     };
     this.end("the client initialised anew").catch(this.#context.fatal);
+    const refuse = (why: string) => {
+      answer(formatError(idText, { code: RPC.internal, message: `Not executed: ${why}` }));
+    };
     const refusal = this.#hooks.refusal();
     if (refusal !== undefined) {
-      answer(formatError(idText, { code: RPC.internal, message: `Not executed: ${refusal}` }));
+      refuse(refusal);
       return;
     }
     const { link } = this.outgoing;
@@ -246,7 +223,19 @@ export class Stay {
       if (this.#served !== served) return;
       link.begun?.();
       greet();
-    }, this.#context.fatal);
+    }, this.#orNotBegun(refuse));
+  }
+
+  /** A session that can't be saved is not begun: on a full disk those that there are go on. */
+  #orNotBegun(refuse: (why: string) => void): (error: unknown) => void {
+    return (error) => {
+      if (!(error instanceof JournalError) || error.trouble !== "full") {
+        this.#context.fatal(error);
+        return;
+      }
+      refuse(error.message);
+      this.end("it could not be saved").catch(this.#context.fatal);
+    };
   }
 
   #serve(session: SessionRow, line: Line): Served {

@@ -1,5 +1,6 @@
 /** What clients that come back, and sessions that end, must never bring about. */
 import { describe, expect, it } from "vitest";
+import { JournalError } from "../../src/base/errors.ts";
 import { failure } from "../../src/core/failure.ts";
 import type { ClientLink } from "../../src/ports.ts";
 import type { JsonObject } from "../../src/wire/message.ts";
@@ -333,5 +334,22 @@ describe("what a client sets at the upstream", () => {
     b.leave();
     await stage.world.advance(10);
     expect(stage.upstream.methods).toEqual(["initialize"]);
+  });
+});
+
+describe("a session that the full disk can't take", () => {
+  it("is not begun, in words, and nobody else loses theirs", async () => {
+    const [stage, other] = await begun(HTTP);
+    stage.journal.refusesSessions = new JournalError("full", "the disk is full");
+    const client = stage.guest({ ...HTTP, key: "late" });
+    const id = client.initialize();
+    await stage.world.advance(10);
+    expect(client.begun).toBe(0);
+    expect(JSON.stringify(client.answerTo(id)?.["error"])).toContain("the disk is full");
+    expect(stage.fatal).toEqual([]);
+    const read = other.call("read", "r");
+    await stage.world.advance(10);
+    expect(other.told(read)?.text).toBe("read r");
+    expect((await stage.proxy.control.status()).sessions).toHaveLength(1);
   });
 });
