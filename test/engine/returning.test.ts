@@ -120,6 +120,19 @@ describe("a drain", () => {
     expect(after.upstream.isConnected).toBe(false);
   });
 
+  it("tells whoever waits for a deferred call once more that it stays, also where the next process has it", async () => {
+    const [stage, client] = await begun(WS);
+    stage.upstream.kill(away);
+    client.call("note", "n");
+    await stage.world.advance(50_000);
+    const again = client.call("note", "n");
+    await stage.world.advance(10);
+    expect(client.told(again)).toBeUndefined();
+    await Promise.all([stage.proxy.drain("stopped"), stage.world.advance(20_000)]);
+    expect(client.told(again)?.meta?.["executed"]).toBe("pending");
+    expect((await stage.row("n")).state).toBe("queued");
+  });
+
   it("does not send what waits, though a renewal of the connection ends meanwhile", async () => {
     const [stage, client] = await begun(WS);
     stage.upstream.keeps.add("write");
