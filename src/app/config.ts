@@ -7,6 +7,7 @@
  */
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { parse, type ParseError, printParseErrorCode } from "jsonc-parser";
 import { ConfigError, errorText } from "../base/errors.ts";
 import type { JsonObject } from "../wire/message.ts";
 import { isObject } from "../wire/message.ts";
@@ -64,30 +65,37 @@ export function loadConfig(
   return undefined;
 }
 
-/** Blanks comments and trailing commas with spaces, so that positions in errors stay right. */
-function plainJson(text: string): string {
-  const blank = (match: string, literal: string | undefined) =>
-    literal ?? match.replace(/[^\n]/g, " ");
-  return text
-    .replace(/^\uFEFF/, " ")
-    .replace(/("(?:\\.|[^"\\])*")|\/\/[^\n]*|\/\*[\s\S]*?\*\//g, blank)
-    .replace(/("(?:\\.|[^"\\])*")|,(?=\s*[}\]])/g, blank);
-}
+const FAULTS: Readonly<Record<string, string>> = {
+  InvalidSymbol: "a word that means nothing here",
+  InvalidNumberFormat: "a number that is none",
+  PropertyNameExpected: "expected a name in double quotes",
+  ValueExpected: "expected a value",
+  ColonExpected: "expected a colon",
+  CommaExpected: "expected a comma",
+  CloseBraceExpected: "expected }",
+  CloseBracketExpected: "expected ]",
+  EndOfFileExpected: "something follows the end",
+  InvalidCommentToken: "a comment that is not finished",
+  UnexpectedEndOfComment: "a comment that is not finished",
+  UnexpectedEndOfString: "a text that is not finished",
+  UnexpectedEndOfNumber: "a number that is not finished",
+  InvalidUnicode: "a character code that is none",
+  InvalidEscapeCharacter: "a backslash before a character that it can't stand before",
+  InvalidCharacter: "a character that can't stand in a text",
+};
 
+/** JSON with comments and trailing commas. What stands in the file is never repeated: it may be a secret. */
 function parseJson(text: string, path: string): unknown {
-  try {
-    return JSON.parse(plainJson(text));
-  } catch (error) {
-    const message = errorText(error);
-    const position = /position (\d+)/.exec(message)?.[1];
-    const before = text.slice(0, position === undefined ? text.length : Number(position));
-    const line = before.split("\n").length;
-    const column = before.length - before.lastIndexOf("\n");
-    throw new ConfigError(
-      `${path}:${String(line)}:${String(column)}: this is not JSON: ` +
-        message.replace(/ in JSON at position.*$/s, ""),
-    );
-  }
+  const plain = text.replace(/^\uFEFF/, " ");
+  const errors: ParseError[] = [];
+  const value: unknown = parse(plain, errors, { allowTrailingComma: true });
+  const [first] = errors;
+  if (first === undefined) return value;
+  const before = plain.slice(0, first.offset);
+  const line = before.split("\n").length;
+  const column = before.length - before.lastIndexOf("\n");
+  const fault = FAULTS[printParseErrorCode(first.error)] ?? "a mistake";
+  throw new ConfigError(`${path}:${String(line)}:${String(column)}: this is not JSON: ${fault}`);
 }
 
 export function parseConfig(text: string, path: string): ConfigFile {

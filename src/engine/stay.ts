@@ -107,13 +107,13 @@ export class Stay {
   detached(cause: string): void {
     if (this.#detachedAt !== undefined || this.#hasLeft) return;
     this.#detachedAt = this.#context.world.now();
-    this.#served?.member.change({});
+    this.#served?.member.change({ detachedAt: this.#detachedAt });
     this.#served?.member.tell("detached", cause);
   }
 
   attached(): void {
     this.#detachedAt = undefined;
-    this.#served?.member.change({});
+    this.#served?.member.change({ detachedAt: undefined });
     this.#served?.member.tell("attached", undefined);
     this.outgoing.catchUp();
     this.#returning()?.catchUp(this.outgoing.own).catch(this.#context.fatal);
@@ -139,7 +139,7 @@ export class Stay {
     this.#isAsleep = true;
     const { member } = this.#serve(session, this.#hooks.lineOf(session, "asleep"));
     member.relay.clientReady();
-    member.change({});
+    member.change({ detachedAt: undefined });
     member.tell("attached", undefined);
   }
 

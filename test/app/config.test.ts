@@ -1,5 +1,6 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { ConfigError } from "../../src/base/errors.ts";
 import { describe, expect, test } from "vitest";
 import { loadConfig, parseConfig } from "../../src/app/config.ts";
 import { expand, readServer } from "../../src/app/server-entry.ts";
@@ -191,6 +192,13 @@ describe("the file", () => {
     expect(() => parseConfig("", "/f.json")).toThrow(/^\/f\.json:1:1: this is not JSON/);
     expect(() => parseConfig("[]", "/f.json")).toThrow(
       '/f.json: expected an object with "mcpServers"',
+    );
+  });
+
+  test("that has a mistake is never repeated in the error: it may hold a secret", () => {
+    const text = '{"mcpServers": {\n "a": {"headers": {"Authorization": "Bearer s3cret"} "x": 1}}}';
+    expect(() => parseConfig(text, "/f.json")).toThrow(
+      new ConfigError("/f.json:2:54: this is not JSON: expected a comma"),
     );
   });
 
