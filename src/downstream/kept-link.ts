@@ -9,7 +9,7 @@
  * CL2. The handler hears `detached` and `attached` in turn, and nothing after `left`.
  */
 import type { TransportKind } from "../core/transport.ts";
-import type { ClientHandler, ClientLink, Inbound } from "../ports.ts";
+import type { ClientHandler, ClientLink, Inbound, Said } from "../ports.ts";
 
 /** Why a connection is closed by us: its client came back on another one, or the session is over. */
 export type Farewell = "taken_over" | "session_over" | "stopping";
@@ -55,6 +55,8 @@ export class KeptLink implements ClientLink {
   readonly #facts: KeptLinkFacts;
   #state: State = { kind: "unbound" };
   #carrier: Carrier | undefined;
+  /** The ids of requests that are not answered yet. */
+  readonly #asked = new Set<string>();
 
   constructor(facts: KeptLinkFacts) {
     this.#facts = facts;
@@ -81,8 +83,14 @@ export class KeptLink implements ClientLink {
     return this.#carrier !== undefined;
   }
 
-  send(text: string): boolean {
+  send(text: string, said: Said): boolean {
+    if (said.kind === "reply") this.#asked.delete(said.idText);
     return this.#carrier?.send(text) ?? false;
+  }
+
+  /** Nobody is there who waits for an answer. */
+  get isAnswered(): boolean {
+    return this.#carrier === undefined || this.#asked.size === 0;
   }
 
   bufferedBytes(): number {
@@ -118,7 +126,20 @@ export class KeptLink implements ClientLink {
   }
 
   receive(inbound: Inbound): void {
-    if (this.#state.kind === "bound") this.#state.handler.receive(inbound);
+    if (this.#state.kind !== "bound") return;
+    this.#note(inbound);
+    this.#state.handler.receive(inbound);
+  }
+
+  /** Which answers are to come, as far as it can be told. */
+  #note(inbound: Inbound): void {
+    if (inbound.kind === "request") {
+      // Whatever was asked before a new session is not answered any more.
+      if (inbound.method === "initialize") this.#asked.clear();
+      this.#asked.add(inbound.idText);
+    } else if (inbound.kind === "notification" && inbound.method === "notifications/cancelled") {
+      this.#asked.delete(JSON.stringify(inbound.params?.["requestId"]));
+    }
   }
 
   /** A connection of the client; one before it is closed. */

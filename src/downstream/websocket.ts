@@ -13,6 +13,7 @@
 import { WebSocketServer, WebSocket } from "ws";
 import type { IncomingMessage } from "node:http";
 import type { Duplex } from "node:stream";
+import { deferred } from "../base/async.ts";
 import type { World } from "../base/world.ts";
 import type { Log } from "../ports.ts";
 import { HTTP_RPC, trouble, type Trouble } from "./http/answers.ts";
@@ -25,6 +26,8 @@ import { CLOSE, SocketCarrier } from "./websocket/socket.ts";
 
 const SUBPROTOCOL = "mcp";
 const PING_MS = 15_000;
+/** How often `stop` looks whether all is answered. */
+const STOP_STEP_MS = 20;
 /** Messages of up to this many times the bound are read, so that their request can be answered. */
 const READ_FACTOR = 2;
 
@@ -95,8 +98,30 @@ class WebSocketRoute implements UpgradeRoute {
 
   async stop(graceMs: number): Promise<void> {
     this.#isStopping = true;
+    const leftMs = this.#isAnswering ? await this.#answered(graceMs) : graceMs;
     for (const link of [...this.#links]) link.release("stopping", "the proxy is stopping");
-    await this.#sockets.end(graceMs);
+    await this.#sockets.end(leftMs);
+  }
+
+  get #isAnswering(): boolean {
+    return [...this.#links].some((link) => !link.isAnswered);
+  }
+
+  /**
+   * Waits for answers that are on their way: those of reads are in no journal, and can't be come back
+   * for. Resolves to what is left of `graceMs`.
+   */
+  async #answered(graceMs: number): Promise<number> {
+    let leftMs = graceMs;
+    while (leftMs > 0 && this.#isAnswering) {
+      const step = deferred<undefined>();
+      this.#options.world.timer(STOP_STEP_MS, () => {
+        step.resolve(undefined);
+      });
+      await step.promise;
+      leftMs -= STOP_STEP_MS;
+    }
+    return leftMs;
   }
 
   async #linkOf(request: IncomingMessage, visit: Visit): Promise<Returned> {

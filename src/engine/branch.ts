@@ -19,7 +19,8 @@ import { readLinkRecord } from "./link-record.ts";
 import type { Registry } from "./registry.ts";
 import { type Leftover, Rescuer } from "./rescuer.ts";
 import { keyDigestOf } from "./session-start.ts";
-import type { Stay, StayHooks } from "./stay.ts";
+import type { Stay } from "./stay.ts";
+import type { StayHooks } from "./stay-hooks.ts";
 
 export interface BranchParts {
   readonly registry: Registry;
@@ -233,7 +234,9 @@ export class Branch implements Door {
     for (const stay of [...this.#stays.values()]) {
       const { session } = stay;
       if (session?.keyDigest === undefined) continue;
-      if (stay.isIdle(session.timeoutMs)) due.push(stay.end("nobody used it for too long"));
+      stay.showPresence();
+      // Nobody can come back to it any more, not even for a call that never ends.
+      if (stay.isAway(session.timeoutMs)) due.push(stay.dismiss("nobody used it for too long"));
       else if (idleMs !== undefined && stay.isIdle(idleMs)) due.push(stay.park());
     }
     for (const line of this.lines.all()) this.lines.tidy(line);
@@ -258,7 +261,8 @@ export class Branch implements Door {
   /** No new sessions and no new connections from now on. */
   close(): void {
     this.#isEnding = true;
-    for (const line of this.lines.all()) line.queue.pause();
+    this.rescuer.close();
+    for (const line of this.lines.all()) line.queue.pause("the end");
   }
 
   summary(): UpstreamSummary {

@@ -3,8 +3,13 @@
  *
  * G1. A waiter is answered exactly once.
  * G2. The row was terminal on disk before anything is said here.
+ * G5. The outcome of a call that was promised to run late counts as delivered only when a repetition took
+ *     it: the request that made the call is answered already, and its client may drop a second answer.
  */
+import { JournalError } from "../base/errors.ts";
 import type { CallRow } from "../core/call.ts";
+import { isOpen } from "../core/session.ts";
+import type { Journal } from "../ports.ts";
 import type { JsonObject, ReplyMessage } from "../wire/message.ts";
 import type { EngineContext } from "./context.ts";
 import type { Line } from "./line.ts";
@@ -26,16 +31,18 @@ export class Delivery {
     tellCall(this.#context, call.row);
     const waiters = [...call.waiters];
     call.waiters.clear();
-    let given = 0;
+    const takers: Waiter[] = [];
     for (const waiter of waiters) {
-      if (waiter.answer(this.#answer(line, call, waiter, reply), call.isJournalled)) given++;
+      if (waiter.answer(this.#answer(line, call, waiter, reply), call.isJournalled))
+        takers.push(waiter);
     }
-    this.#context.tally.answered += given;
-    if (given > 0 && call.isJournalled) {
-      this.#registry.gave(call.row.id);
-      call.journal.applyLater({ kind: "deliver", id: call.row.id, at: this.#context.world.now() });
-    }
-    this.#remember(call, given > 0);
+    this.#context.tally.answered += takers.length;
+    const isOwn = takers.some(({ sessionId }) => sessionId === call.row.sessionId);
+    const isDelivered =
+      takers.some(({ isRepeat }) => isRepeat) || (isOwn && countsAsDelivered(call.row));
+    if (call.isJournalled && isOwn) this.#registry.gave(call.row.id);
+    if (call.isJournalled && isDelivered) this.#mark(call.journal, call.row, isOwn);
+    this.#remember(call, isDelivered);
     this.#registry.remove(call.row.id);
     this.#context.bounds.release(call.row.sessionId, call.bytes);
   }
@@ -46,10 +53,10 @@ export class Delivery {
     call.waiters.delete(waiter);
     tellCall(this.#context, call.row);
     const situation = line.keeper.situation(call);
-    waiter.answer(
-      ownAnswer(call.row, waiter.idText, situation, wordsFor(call.row, situation)),
-      true,
-    );
+    const text = ownAnswer(call.row, waiter.idText, situation, wordsFor(call.row, situation));
+    const isTold = waiter.answer(text, true);
+    // A repetition's answer says nothing of what the caller itself was told.
+    if (isTold && !waiter.isRepeat) this.#registry.gave(call.row.id);
     this.nobodyWaits(call);
   }
 
@@ -81,8 +88,31 @@ export class Delivery {
       false,
     );
     this.#context.tally.answered++;
-    journal.applyLater({ kind: "deliver", id: row.id, at: this.#context.world.now() });
+    this.#mark(journal, row, waiter.sessionId === row.sessionId);
   }
+
+  /**
+   * Marks the outcome as delivered. Where only another session's repetition took it, the client that
+   * asked first may still come back for it.
+   */
+  #mark(journal: Journal, row: CallRow, isOwn: boolean): void {
+    const mark = () => {
+      journal.applyLater({ kind: "deliver", id: row.id, at: this.#context.world.now() });
+    };
+    if (isOwn || !countsAsDelivered(row)) {
+      mark();
+      return;
+    }
+    journal.findSession(row.sessionId).then((session) => {
+      const mayReturn = session?.keyDigest !== undefined;
+      if (!mayReturn || !isOpen(session, this.#context.world.now())) mark();
+    }, this.#unlessClosed);
+  }
+
+  /** A journal of a dead process is let go at its time; a mark that is missing there harms nothing. */
+  readonly #unlessClosed = (error: unknown): void => {
+    if (!(error instanceof JournalError && error.trouble === "closed")) this.#context.fatal(error);
+  };
 
   #answer(line: Line, call: LiveCall, waiter: Waiter, reply: ReplyMessage | undefined): string {
     const { row } = call;
@@ -112,6 +142,10 @@ export class Delivery {
     shield.sweep(at);
   }
 }
+
+/** Invariant G5, for an outcome that goes to the request that made the call. */
+export const countsAsDelivered = ({ acknowledgedAt }: CallRow): boolean =>
+  acknowledgedAt === undefined;
 
 /** Tells followers how a call stands. */
 export function tellCall({ feed, world, settings }: EngineContext, row: CallRow): void {

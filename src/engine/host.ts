@@ -19,7 +19,8 @@ import {
 import { revisionOf } from "../wire/revisions.ts";
 import type { EngineContext } from "./context.ts";
 import type { Requests } from "./requests.ts";
-import { Stay, type StayHooks } from "./stay.ts";
+import { Stay } from "./stay.ts";
+import type { StayHooks } from "./stay-hooks.ts";
 
 export class Host implements ClientHandler {
   readonly #context: EngineContext;

@@ -140,7 +140,7 @@ export class Line {
   /** Sends nothing more. Resolves when what is in flight has ended, or `graceMs` are over. */
   async settle(graceMs: number): Promise<void> {
     const { world } = this.#context;
-    this.queue.pause();
+    this.queue.pause("a renewal");
     const endAt = world.now() + graceMs;
     while (this.dispatcher.awaited > 0 && world.now() < endAt) {
       await new Promise<void>((resolve) => world.timer(RENEW_LOOK_MS, resolve));
@@ -149,7 +149,7 @@ export class Line {
 
   /** `isLeft`: calls in flight whose end is the next process's business. */
   async stop(graceMs: number, isLeft?: (call: LiveCall) => boolean): Promise<void> {
-    this.queue.pause();
+    this.queue.pause("the end");
     // Nothing comes over this connection any more; what is in flight must not stay open for ever.
     const told = this.dispatcher.abandon("the connection was ended", isLeft);
     await Promise.all([told, this.supervisor.stop(graceMs)]);

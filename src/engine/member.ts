@@ -21,7 +21,7 @@ export interface MemberClient {
   onLink(state: UpstreamState): void;
 }
 
-/** `lastSeenAt` is written not more often than this. */
+/** So often at most `lastSeenAt` is written for a client that says something. */
 const SEEN_EVERY_MS = 30_000;
 
 export class Member {
@@ -59,10 +59,20 @@ export class Member {
     }
   }
 
-  /** The client showed that it is there. */
-  seen(): void {
+  /** The upstream was not told: as it was in `before`, unless the client has set something else since. */
+  takeBack(state: StateChange, before: SessionRow): void {
+    const { logLevel, subscriptions } = this.#session;
+    if (state.kind === "log_level") {
+      if (logLevel === state.level) this.change({ logLevel: before.logLevel });
+    } else if (state.kind === "subscribe" && !before.subscriptions.includes(state.uri)) {
+      this.change({ subscriptions: subscriptions.filter((uri) => uri !== state.uri) });
+    }
+  }
+
+  /** The client showed that it is there; written not more often than every `everyMs`. */
+  seen(everyMs = SEEN_EVERY_MS): void {
     const now = this.#context.world.now();
-    if (now - this.#session.lastSeenAt >= SEEN_EVERY_MS) this.change({});
+    if (now - this.#session.lastSeenAt >= everyMs) this.change({});
   }
 
   status(upstream: UpstreamStatus, isAttached: boolean): SessionStatus {
@@ -70,6 +80,20 @@ export class Member {
     const client = `${this.facts.name} ${this.facts.version}`.trim();
     const about = { id, client, principal, transport, protocolVersion, createdAt, lastSeenAt };
     return { ...about, isAttached, upstream };
+  }
+
+  /** Tells followers what became of the session. */
+  tell(what: "began" | "detached" | "attached" | "ended", cause: string | undefined): void {
+    const { feed, world, settings } = this.#context;
+    feed.tell(() => ({
+      kind: "session",
+      at: world.now(),
+      upstream: settings.upstreamName,
+      sessionId: this.#session.id,
+      client: this.facts.name,
+      what,
+      cause,
+    }));
   }
 
   /** Changes the row and posts it; a failure is the journal's to report with the next call. */

@@ -75,6 +75,26 @@ export class Members {
     }
   }
 
+  /**
+   * A client's own request has set this at the upstream. It may have waited while others changed what
+   * they want: then the upstream is told what they want together.
+   */
+  told(state: StateChange): void {
+    if (!this.#plan.isShared) return;
+    const wishes = this.wishes();
+    const others = wishes.subscriptions.filter((uri) => !("uri" in state) || uri !== state.uri);
+    switch (state.kind) {
+      case "subscribe":
+        this.#follow({ ...wishes, subscriptions: [...others, state.uri] }, wishes);
+        return;
+      case "unsubscribe":
+        this.#follow({ ...wishes, subscriptions: others }, wishes);
+        return;
+      case "log_level":
+        this.#follow({ ...wishes, logLevel: state.level }, wishes);
+    }
+  }
+
   wishes(): Wishes {
     const sessions =
       this.#byId.size === 0

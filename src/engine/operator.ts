@@ -60,7 +60,7 @@ export class Operator implements Control {
     );
     if (branch === undefined)
       throw new RefusedError("its server is not (any more) in the configuration of this proxy");
-    const { session, line } = await this.#lineFor(row, branch);
+    const session = await this.#sessionFor(row, branch);
     const { world } = this.#context;
     const { settings, identity, bounds } = branch.context;
     const repeated: CallRow = {
@@ -75,6 +75,8 @@ export class Operator implements Control {
     const journal = await this.#context.journal();
     const call = newLiveCall(repeated, this.#hooks.registry.nextOrder(), journal, request);
     call.row = { ...repeated, seq: await journal.admit(repeated) };
+    // Not before: a line on which nobody is and nothing lives may end at any moment.
+    const line = branch.lines.of(session);
     bounds.count(repeated.sessionId, call.bytes);
     this.#hooks.registry.add(call, line);
     branch.delivery.nobodyWaits(call);
@@ -84,7 +86,7 @@ export class Operator implements Control {
   }
 
   /** Over which connection an operator's repetition runs: its session's own, else any other. */
-  async #lineFor(row: CallRow, branch: Branch) {
+  async #sessionFor(row: CallRow, branch: Branch): Promise<SessionRow> {
     const journal = await branch.context.journal();
     const own = await journal.findSession(row.sessionId);
     const others = [...branch.stays()].map((stay) => stay.session);
@@ -93,7 +95,7 @@ export class Operator implements Control {
       throw new RefusedError(
         "no client has connected yet, so there is no connection to send it over",
       );
-    return { session, line: branch.lines.of(session) };
+    return session;
   }
 
   async sessions(): Promise<readonly SessionRow[]> {

@@ -28,6 +28,9 @@ export interface QueueHooks {
   stop(call: LiveCall, how: CallChange): void;
 }
 
+/** A renewal of the connection is over some time, also amid the end, which is for good. */
+export type Pause = "a renewal" | "the end";
+
 export const RESIDENT_MAX_BYTES = 16 * 1024 * 1024;
 
 const byOrder = (a: LiveCall, b: LiveCall) => a.order - b.order;
@@ -41,7 +44,8 @@ export class Queue {
   readonly #inWindow = new Map<LiveCall, { readonly lane: Lane; readonly slot: Slot }>();
   readonly #resident = new Set<LiveCall>();
   #residentBytes = 0;
-  #isPaused = false;
+  /** Why nothing is sent. */
+  readonly #pauses = new Set<Pause>();
 
   constructor(context: EngineContext, hooks: QueueHooks) {
     this.#context = context;
@@ -54,7 +58,7 @@ export class Queue {
 
   /** New calls of that session have to wait: behind others, or because nothing is sent at all. */
   isBlockingFor(sessionId: string): boolean {
-    if (this.#isPaused) return true;
+    if (this.#pauses.size > 0) return true;
     const main = this.#sessions.get(sessionId)?.main;
     return main !== undefined && (main.size > 0 || main.isLeaving);
   }
@@ -154,20 +158,20 @@ export class Queue {
   // ── When ──────────────────────────────────────────────────────────────────────────────────────
 
   /** No new bytes leave; what waits stays. */
-  pause(): void {
-    this.#isPaused = true;
+  pause(why: Pause): void {
+    this.#pauses.add(why);
     this.down();
   }
 
-  /** The end of a pause; what waits goes over the connection there is, or over the next. */
+  /** The end of a renewal; what waits goes over the connection there is, or over the next. */
   resume(): void {
-    this.#isPaused = false;
+    this.#pauses.delete("a renewal");
     if (this.#hooks.supervisor().serving !== undefined) this.restart();
   }
 
   /** A connection begins to serve. */
   restart(): void {
-    if (this.#isPaused) return;
+    if (this.#pauses.size > 0) return;
     this.#context.gate.serving(this);
     this.pump();
   }
@@ -209,7 +213,7 @@ export class Queue {
   /** The channel over which what waits may go now. Where the server asked to wait, looks again then. */
   #openChannel(): Channel | undefined {
     const { serving, gatedUntil } = this.#hooks.supervisor();
-    if (serving === undefined || this.#isPaused) return undefined;
+    if (serving === undefined || this.#pauses.size > 0) return undefined;
     if (gatedUntil <= this.#context.world.now()) return serving;
     this.#context.gate.wakeAt(gatedUntil);
     return undefined;

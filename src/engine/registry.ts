@@ -55,7 +55,7 @@ export class Registry {
     return this.#live.get(callId);
   }
 
-  /** The answer of this call has just been given to its caller; the mark on disk comes later. */
+  /** The caller of this call has just been given its answer, or told that the call runs late. */
   gave(callId: string): void {
     this.#given.add(callId);
     if (this.#given.size <= GIVEN_MAX) return;

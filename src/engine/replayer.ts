@@ -58,10 +58,11 @@ export class Replayer {
 
   /** Resolves to what went wrong, or undefined when calls may flow. */
   async restore(channel: Channel, isResumed: boolean): Promise<Failure | undefined> {
-    this.#channel = channel;
+    this.#channel = isResumed ? channel : undefined;
     if (isResumed) return undefined;
     const trouble = await this.#shakeHands(channel);
     if (trouble !== undefined) return trouble;
+    this.#channel = channel;
     this.#restoreState(channel);
     if (this.#session.hasBacklog() || this.#session.cataloguer.knowsTools) {
       await this.#compare(channel, ["tools"]);
@@ -110,6 +111,10 @@ export class Replayer {
     const { logLevel: level } = after;
     if (level !== undefined && level !== before.logLevel)
       this.#restoreOne(channel, "log level", (id) => dialect.setLogLevel(id, level));
+    for (const uri of after.subscriptions) {
+      if (before.subscriptions.includes(uri)) continue;
+      this.#restoreOne(channel, `subscription to ${uri}`, (id) => dialect.subscribe(id, uri));
+    }
     for (const uri of before.subscriptions) {
       if (after.subscriptions.includes(uri)) continue;
       this.#restoreOne(channel, `end of the subscription to ${uri}`, (id) =>

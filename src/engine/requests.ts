@@ -53,11 +53,22 @@ export class Requests {
       return;
     }
     const state = this.#context.dialect.readState(request);
-    if (state !== undefined && !line.members.remember(member, state)) {
+    if (state === undefined) {
+      this.#accept(request, tool, stream, (text) => text);
+      return;
+    }
+    const before = member.session;
+    if (!line.members.remember(member, state)) {
       outgoing.reply(stream, idText, formatResult(idText, {}), false);
       return;
     }
-    this.#accept(request, tool, stream, (text) => text);
+    this.#accept(request, tool, stream, (text) => {
+      const reply = parseMessage(text);
+      // What its client believes to be unset must not be set after the next reconnect.
+      if (reply.kind === "reply" && reply.error !== undefined) member.takeBack(state, before);
+      else line.members.told(state);
+      return text;
+    });
   }
 
   list(request: RequestMessage, list: ListKind, isFirstPage: boolean, stream: ClientStream): void {

@@ -55,6 +55,7 @@ export class Rescuer {
   readonly held: Held;
   #groups: Group[] = [];
   #stopTimer: (() => void) | undefined;
+  #isClosed = false;
 
   constructor(context: EngineContext, hooks: RescuerHooks) {
     this.#context = context;
@@ -82,7 +83,8 @@ export class Rescuer {
   }
 
   #runExtraLater(): void {
-    if (this.#groups.length === 0) return;
+    if (this.#groups.length === 0 || this.#isClosed) return;
+    this.#stopTimer?.();
     this.#stopTimer = this.#context.world.timer(OWN_LINE_MS, () => {
       this.#runExtra();
     });
@@ -208,11 +210,19 @@ export class Rescuer {
     this.#context.log("info", "taking over calls of an earlier process", {
       calls: group.calls.length,
     });
-    for (const call of group.calls) {
+    // A person may have withdrawn some that came from another connection.
+    const calls = group.calls.filter(({ phase }) => phase !== "ended");
+    for (const call of calls) {
       registry.add(call, line);
       delivery.nobodyWaits(call);
     }
-    for (const call of group.calls) line.dispatcher.adopt(call);
+    for (const call of calls) line.dispatcher.adopt(call);
+  }
+
+  /** The end has begun: no connection is made for what was left any more; it stays on disk. */
+  close(): void {
+    this.#isClosed = true;
+    this.#stopTimer?.();
   }
 
   /** Calls of this journal wait to be taken over. */

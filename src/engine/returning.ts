@@ -10,6 +10,7 @@ import { type CallRow, isTerminal } from "../core/call.ts";
 import type { ClientStream } from "../ports.ts";
 import { parseMessage } from "../wire/message.ts";
 import type { EngineContext } from "./context.ts";
+import { countsAsDelivered } from "./delivery.ts";
 import type { Line } from "./line.ts";
 import { newLiveCall } from "./live-call.ts";
 import type { Member } from "./member.ts";
@@ -58,7 +59,9 @@ export class Returning {
       const rows = [...(await journal.list(filter))].sort((a, b) => a.seq - b.seq);
       for (const row of rows) {
         if (!this.#isOwn(row) || row.cause?.startsWith(BY_CALLER)) continue;
-        // Its answer may have crossed this look on the way.
+        // A person's repetition answers no request of the client's.
+        if (row.redriveOf !== undefined) continue;
+        // Its answer may have crossed this look on the way, or said that the call runs late.
         if (registry.wasGiven(row.id)) continue;
         if (!this.#takeUp(row, stream)) this.#give({ row, journal }, stream);
       }
@@ -99,8 +102,9 @@ export class Returning {
     }
     if (!outgoing.reply(stream, idText, text, true)) return true;
     this.#context.tally.answered++;
-    this.#parts.registry.shield.forget(row.fingerprint, row.id);
     this.#parts.registry.gave(row.id);
+    if (!countsAsDelivered(row)) return true;
+    this.#parts.registry.shield.forget(row.fingerprint, row.id);
     journal.applyLater({ kind: "deliver", id: row.id, at: this.#context.world.now() });
     return true;
   }

@@ -81,30 +81,42 @@ export class Router {
         for (const { relay } of this.#hooks.members()) relay.toClient(message.text);
         return;
       case "resource_updated":
-        this.#tell(message.text, undefined, ({ session }) =>
-          session.subscriptions.includes(intent.uri),
-        );
+        this.#tellAll(message.text, ({ session }) => session.subscriptions.includes(intent.uri));
         return;
       case "log":
-        this.#tell(message.text, this.#related(relatedId), ({ session }) =>
-          wantsLog(session, intent.level),
-        );
+        this.#tell(message.text, relatedId, ({ session }) => wantsLog(session, intent.level));
         return;
       case "notification":
-        this.#tell(message.text, this.#related(relatedId), () => true);
+        this.#tell(message.text, relatedId, () => true);
     }
   }
 
-  /** What is unasked and of no call goes to everybody on the line whom it concerns. */
-  #tell(text: string, call: LiveCall | undefined, concerns: (member: Member) => boolean): void {
-    const one = call === undefined ? undefined : this.#memberFor(call);
-    const members = one === undefined ? this.#hooks.members() : [one];
-    for (const member of members) {
-      // A server's own client is told everything, as on a direct connection.
-      if (this.#hooks.isShared && !concerns(member)) continue;
-      // Bounded (promise P7): what a client that does not read would only pile up goes first.
-      if (!member.client.isCongested()) member.relay.toClient(text, call);
+  #tell(text: string, relatedId: string | undefined, concerns: (member: Member) => boolean): void {
+    const call = this.#related(relatedId);
+    if (call === undefined && (relatedId === undefined || !this.#hooks.isShared)) {
+      this.#tellAll(text, concerns);
+      return;
     }
+    // Invariant RO1: where its session is gone, nobody else gets it.
+    const member = this.#memberFor(call);
+    if (member !== undefined) this.#tellOne(member, text, call, concerns);
+  }
+
+  /** What is unasked and of no call goes to everybody on the line whom it concerns. */
+  #tellAll(text: string, concerns: (member: Member) => boolean): void {
+    for (const member of this.#hooks.members()) this.#tellOne(member, text, undefined, concerns);
+  }
+
+  #tellOne(
+    member: Member,
+    text: string,
+    call: LiveCall | undefined,
+    concerns: (member: Member) => boolean,
+  ): void {
+    // A server's own client is told everything, as on a direct connection.
+    if (this.#hooks.isShared && !concerns(member)) return;
+    // Bounded (promise P7): what a client that does not read would only pile up goes first.
+    if (!member.client.isCongested()) member.relay.toClient(text, call);
   }
 
   #related(relatedId: string | undefined): LiveCall | undefined {
@@ -117,6 +129,9 @@ export class Router {
         const member = this.#hooks.member(sessionId);
         if (member !== undefined) return member;
       }
+      // Its caller took it back, or a dead process left it: it is still that session's.
+      const own = this.#hooks.member(call.row.sessionId);
+      if (own !== undefined) return own;
     }
     if (this.#hooks.isShared) return undefined;
     for (const member of this.#hooks.members()) return member;

@@ -4,47 +4,21 @@
  *
  * SY1. A session that its client can return to is on disk before the client hears of it.
  */
-import { RPC } from "../base/errors.ts";
+import { JournalError, RPC } from "../base/errors.ts";
 import type { SessionRow } from "../core/session.ts";
 import type { SessionStatus } from "../core/status.ts";
 import type { ClientLink, ClientStream } from "../ports.ts";
 import { formatError, type JsonObject, type RequestMessage } from "../wire/message.ts";
-import type { ControlTool } from "./control-tool.ts";
 import type { EngineContext } from "./context.ts";
-import type { Delivery } from "./delivery.ts";
 import { Greeter } from "./greeter.ts";
 import type { Line } from "./line.ts";
-import type { Member, MemberClient } from "./member.ts";
+import type { MemberClient } from "./member.ts";
 import { Outgoing } from "./outgoing.ts";
-import type { Registry } from "./registry.ts";
 import { Requests } from "./requests.ts";
 import { Returning } from "./returning.ts";
 import { newSession } from "./session-start.ts";
+import type { Served, StayHooks } from "./stay-hooks.ts";
 import { withdrawSession } from "./withdrawal.ts";
-
-export interface StayHooks {
-  readonly registry: Registry;
-  readonly delivery: Delivery;
-  readonly controlTool: ControlTool | undefined;
-  /** Why there can be no further session, in words; undefined if there can. */
-  refusal(): string | undefined;
-  /** The line that carries the session; unless it is to sleep, it is wanted from now on. */
-  lineOf(session: SessionRow, mode: "awake" | "asleep"): Line;
-  /** Ends a line that only the session was on. */
-  endLine(line: Line): Promise<void>;
-  /** The session is in memory: it can be found by its id. */
-  onBegun(stay: Stay, sessionId: string): void;
-  /** The session is not in memory any more; deferred calls of it may still have to run. */
-  onEnded(stay: Stay, line: Line, session: SessionRow): void;
-  /** The client is gone for good. */
-  onLeft(stay: Stay, cause: string): void;
-}
-
-export interface Served {
-  readonly line: Line;
-  readonly member: Member;
-  readonly requests: Requests;
-}
 
 export class Stay {
   readonly #context: EngineContext;
@@ -79,14 +53,25 @@ export class Stay {
     return this.#detachedAt;
   }
 
+  /** Its client could come back, and has shown nothing of itself for so long. */
+  isAway(ms: number): boolean {
+    const { session } = this;
+    if (session === undefined || this.outgoing.link.key === undefined) return false;
+    if (this.#context.world.now() - session.lastSeenAt < ms) return false;
+    return this.outgoing.link.isOpen?.() !== true;
+  }
+
   /** Nobody is there and nothing is under way: only the row of the session need stay. */
   isIdle(idleMs: number): boolean {
     const served = this.#served;
-    if (served === undefined || this.outgoing.link.key === undefined) return false;
-    const { session } = served.member;
-    if (this.#context.world.now() - session.lastSeenAt < idleMs) return false;
-    if (this.outgoing.link.isOpen?.() === true) return false;
-    return served.requests.size === 0 && !this.#hooks.registry.hasLive(session.id);
+    if (served === undefined || !this.isAway(idleMs)) return false;
+    return served.requests.size === 0 && !this.#hooks.registry.hasLive(served.member.session.id);
+  }
+
+  /** A connection that is open shows that its client is there, also where it says nothing for days. */
+  showPresence(): void {
+    const member = this.#served?.member;
+    if (this.outgoing.link.isOpen?.() === true) member?.seen(member.session.timeoutMs / 8);
   }
 
   status(): SessionStatus | undefined {
@@ -123,13 +108,13 @@ export class Stay {
     if (this.#detachedAt !== undefined || this.#hasLeft) return;
     this.#detachedAt = this.#context.world.now();
     this.#served?.member.change({ detachedAt: this.#detachedAt });
-    this.#tell("detached", cause);
+    this.#served?.member.tell("detached", cause);
   }
 
   attached(): void {
     this.#detachedAt = undefined;
     this.#served?.member.change({ detachedAt: undefined });
-    this.#tell("attached", undefined);
+    this.#served?.member.tell("attached", undefined);
     this.outgoing.catchUp();
     this.#returning()?.catchUp(this.outgoing.own).catch(this.#context.fatal);
   }
@@ -155,7 +140,7 @@ export class Stay {
     const { member } = this.#serve(session, this.#hooks.lineOf(session, "asleep"));
     member.relay.clientReady();
     member.change({ detachedAt: undefined });
-    this.#tell("attached", undefined);
+    member.tell("attached", undefined);
   }
 
   /** Ends the session: what waits is withdrawn, unless it was promised to run late. */
@@ -163,7 +148,7 @@ export class Stay {
     const served = this.#served;
     if (served === undefined) return;
     const { line, member } = served;
-    this.#tell("ended", cause);
+    member.tell("ended", cause);
     this.#letGo(served);
     member.change({ endedAt: this.#context.world.now() });
     await withdrawSession(line, cause, member.session.id);
@@ -183,7 +168,7 @@ export class Stay {
   async park(): Promise<void> {
     const served = this.#served;
     if (served === undefined) return;
-    this.#tell("detached", "idle");
+    served.member.tell("detached", "idle");
     this.#letGo(served);
     this.outgoing.link.ended?.("idle");
     if (!served.line.plan.isShared) await this.#hooks.endLine(served.line);
@@ -205,16 +190,19 @@ export class Stay {
       this.outgoing.reply(stream, idText, text, false);
     };
     this.end("the client initialised anew").catch(this.#context.fatal);
+    const refuse = (why: string) => {
+      answer(formatError(idText, { code: RPC.internal, message: `Not executed: ${why}` }));
+    };
     const refusal = this.#hooks.refusal();
     if (refusal !== undefined) {
-      answer(formatError(idText, { code: RPC.internal, message: `Not executed: ${refusal}` }));
+      refuse(refusal);
       return;
     }
     const { link } = this.outgoing;
     const session = newSession(this.#context, link, params);
     const served = this.#serve(session, this.#hooks.lineOf(session, "awake"));
     const { line, member } = served;
-    this.#tell("began", undefined);
+    member.tell("began", undefined);
     const greet = () => {
       this.#greeter.greet({
         idText,
@@ -235,7 +223,19 @@ export class Stay {
       if (this.#served !== served) return;
       link.begun?.();
       greet();
-    }, this.#context.fatal);
+    }, this.#orNotBegun(refuse));
+  }
+
+  /** A session that can't be saved is not begun: on a full disk those that there are go on. */
+  #orNotBegun(refuse: (why: string) => void): (error: unknown) => void {
+    return (error) => {
+      if (!(error instanceof JournalError) || error.trouble !== "full") {
+        this.#context.fatal(error);
+        return;
+      }
+      refuse(error.message);
+      this.end("it could not be saved").catch(this.#context.fatal);
+    };
   }
 
   #serve(session: SessionRow, line: Line): Served {
@@ -277,20 +277,5 @@ export class Stay {
     const served = this.#served;
     if (served === undefined) return undefined;
     return new Returning(this.#context, { ...served, ...this.#hooks, outgoing: this.outgoing });
-  }
-
-  #tell(what: "began" | "detached" | "attached" | "ended", cause: string | undefined): void {
-    const member = this.#served?.member;
-    if (member === undefined) return;
-    const { feed, world, settings } = this.#context;
-    feed.tell(() => ({
-      kind: "session",
-      at: world.now(),
-      upstream: settings.upstreamName,
-      sessionId: member.session.id,
-      client: member.facts.name,
-      what,
-      cause,
-    }));
   }
 }

@@ -13,6 +13,9 @@ export async function withdrawWaiting(line: Line, cause: string, heir: Heir): Pr
   const isOwn = ({ row, waiters }: LiveCall) =>
     (heir === "nobody" || !isLasting(line, row.sessionId)) &&
     (waiters.size > 0 || line.members.get(row.sessionId) !== undefined);
+  const promised = line.queue.calls().filter(({ row }) => row.acknowledgedAt !== undefined);
+  // Also where the next process has the call: a repetition that waits for it is in no journal.
+  for (const call of promised) line.keeper.tellAllPending(call);
   await withdraw(line, cause, isOwn);
 }
 

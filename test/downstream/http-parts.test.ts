@@ -1,9 +1,14 @@
+import { IncomingMessage, ServerResponse } from "node:http";
+import { Socket } from "node:net";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { Asked } from "../../src/downstream/http/asked.ts";
 import { formatEventId, parseEventId } from "../../src/downstream/http/event-id.ts";
 import { readPlace } from "../../src/downstream/http/paths.ts";
+import { PostStream } from "../../src/downstream/http/post-stream.ts";
 import { Ring } from "../../src/downstream/http/ring.ts";
+import { McpSession } from "../../src/downstream/http/session.ts";
+import { VirtualWorld } from "../support/virtual-world.ts";
 
 describe("a path", () => {
   it.each([
@@ -142,5 +147,20 @@ describe("what was asked over one stream", () => {
     expect([asked.isSettled, asked.hasCancelled, asked.streamName()]).toEqual([true, true, "done"]);
     expect(asked.answered("1")).toBe(true);
     expect(asked.hasCancelled).toBe(false);
+  });
+});
+
+describe("the stream of a request whose client was gone before the request was a call", () => {
+  it("is not kept: nobody can come back for it", () => {
+    const world = new VirtualWorld({ seed: 1 });
+    const facts = { upstream: "box", principal: "local", peer: "", key: "key", isReturning: true };
+    const session = new McpSession(world, facts, { begun: () => {}, ended: () => {} });
+    const response = new ServerResponse(new IncomingMessage(new Socket()));
+    const stream = new PostStream(session, Asked.anew(["1"]), response);
+    session.add(stream);
+    response.emit("close");
+    stream.accepted("1", "c_1");
+    expect(stream.isOver).toBe(true);
+    expect(session.streamOf("c_1")).toBeUndefined();
   });
 });

@@ -23,6 +23,7 @@ import { eventually, until } from "../support/processes.ts";
 
 const REQUEST_MAX_BYTES = 4096;
 const PING_MS = 15_000;
+const STOP_STEP_MS = 20;
 
 let world: HandWorld;
 let door: ScriptedDoor;
@@ -578,6 +579,24 @@ describe("a stop", () => {
       ["left: the proxy is stopping"],
     ]);
     expect((await refusal()).status).toBe(503);
+  });
+
+  it("waits for the answers that are on their way, but no longer than it may", async () => {
+    const peer = await begin();
+    door.last.isSilent = true;
+    peer.socket.send(call(1, "slow"));
+    peer.socket.send(call(2, "slower"));
+    await until("the calls are heard", () => door.last.heard.at(-2) === "tools/call");
+    const stopped = route.stop(1_000);
+    await world.fire(STOP_STEP_MS);
+    expect(door.last.told).toEqual([]);
+    const [slow] = door.last.received.filter((said) => said.kind === "request").slice(-2);
+    if (slow?.kind === "request") door.last.answer(slow);
+    await reply(peer, 1);
+    for (let step = 1; step < 50; step++) await world.fire(STOP_STEP_MS);
+    await stopped;
+    expect(door.last.told).toEqual(["detached: the proxy is stopping"]);
+    expect((await closeOf(peer)).code).toBe(1001);
   });
 
   it("sends what was said before, and cuts a client that does not answer", async () => {

@@ -125,7 +125,7 @@ describe("new calls of a session", () => {
     expect(queue.isBlockingFor("c")).toBe(false);
     rig.withdraw(own);
     expect(queue.isBlockingFor("a")).toBe(false);
-    queue.pause();
+    queue.pause("a renewal");
     expect(queue.isBlockingFor("c")).toBe(true);
   });
 

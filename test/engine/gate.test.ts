@@ -98,7 +98,7 @@ describe("a line that ends", () => {
     rig.addMany(60, "s", { line: 1 });
     rig.up(1);
     while (rig.gate.window < 8) await rig.answer(rig.inFlight[0]!);
-    rig.lines[0]!.queue.pause();
+    rig.lines[0]!.queue.pause("the end");
     rig.up(0);
     rig.down(1);
     rig.up(1);

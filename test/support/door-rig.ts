@@ -5,7 +5,7 @@
 import { createServer, type Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import { realWorld, type World } from "../../src/base/world.ts";
-import type { ClientHandler, ClientLink, Door, Inbound } from "../../src/ports.ts";
+import type { ClientHandler, ClientLink, Door, Inbound, Said } from "../../src/ports.ts";
 import type { Route, UpgradeRoute } from "../../src/downstream/http/route.ts";
 import { formatError, formatResult, type RequestMessage } from "../../src/wire/message.ts";
 
@@ -87,11 +87,11 @@ export class ScriptedHandler implements ClientHandler {
       },
       "tools/call": { content: [{ type: "text", text: String(params?.["name"]) }] },
     };
-    this.say(formatResult(idText, results[method] ?? {}));
+    this.say(formatResult(idText, results[method] ?? {}), { kind: "reply", idText });
   }
 
-  say(text: string): void {
-    if (!this.link.send(text, { kind: "message" })) this.owed.push(text);
+  say(text: string, said: Said = { kind: "message" }): void {
+    if (!this.link.send(text, said)) this.owed.push(text);
   }
 
   moveTo(link: ClientLink): void {

@@ -27,6 +27,8 @@ export class StagedJournal implements Journal {
   onCommit: (() => void) | undefined;
   /** The next inserts fail with this. */
   refuses: Error | undefined;
+  /** Sessions can't be saved, because of this. */
+  refusesSessions: Error | undefined;
   isClosed = false;
 
   constructor(world: World, seed?: MemorySeed) {
@@ -117,6 +119,8 @@ export class StagedJournal implements Journal {
   }
 
   saveSession(row: SessionRow): Promise<void> {
+    const { refusesSessions } = this;
+    if (refusesSessions !== undefined) return Promise.reject(refusesSessions);
     return this.#post("session", () => {
       this.#sessions.set(row.id, row);
       return this.#inner.saveSession(row);

@@ -110,7 +110,8 @@ export class PostStream implements ClientStream {
   }
 
   accepted(idText: string, callId: string): void {
-    if (!this.#asked.accepted(idText, callId)) return;
+    // A client that left before it was told of the call can't come back for it.
+    if (this.#way.kind === "over" || !this.#asked.accepted(idText, callId)) return;
     this.#context.remember(callId, this);
     if (this.#way.kind === "undecided") this.#open();
     else if (this.#way.kind === "open") this.#prime(this.#way.outlet);

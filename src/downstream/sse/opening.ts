@@ -114,9 +114,9 @@ export class Opening {
       }
     } else if (message.kind === "request") {
       // A client whose stream is gone again gets no answer: it has no session that could keep one.
-      this.#options.link.send(
-        formatError(message.idText, { code: RPC.invalidRequest, message: why }),
-      );
+      const { idText } = message;
+      const text = formatError(idText, { code: RPC.invalidRequest, message: why });
+      this.#options.link.send(text, { kind: "reply", idText });
     }
   }
 }
