@@ -75,18 +75,44 @@ function plainJson(text: string): string {
 }
 
 function parseJson(text: string, path: string): unknown {
+  const json = plainJson(text);
   try {
-    return JSON.parse(plainJson(text));
-  } catch (error) {
-    const message = errorText(error);
-    const position = /position (\d+)/.exec(message)?.[1];
-    const before = text.slice(0, position === undefined ? text.length : Number(position));
+    return JSON.parse(json);
+  } catch {
+    const at = mistakeAt(json);
+    const before = text.slice(0, at);
     const line = before.split("\n").length;
     const column = before.length - before.lastIndexOf("\n");
-    throw new ConfigError(
-      `${path}:${String(line)}:${String(column)}: this is not JSON: ` +
-        message.replace(/ in JSON at position.*$/s, ""),
-    );
+    const found = json.charAt(at);
+    // One character: what is around it may be a secret, and this goes into logs.
+    const what = found === "" ? "it ends too early" : `${JSON.stringify(found)} can't stand here`;
+    throw new ConfigError(`${path}:${String(line)}:${String(column)}: this is not JSON: ${what}`);
+  }
+}
+
+/** The length of the longest beginning that could still become JSON. */
+function mistakeAt(json: string): number {
+  let good = 0;
+  let bad = json.length + 1;
+  while (bad - good > 1) {
+    const middle = (good + bad) >> 1;
+    if (isBeginning(json.slice(0, middle))) good = middle;
+    else bad = middle;
+  }
+  return good;
+}
+
+/** What the parser minds is only that there is no more. It names a place, or says "end of input". */
+function isBeginning(json: string): boolean {
+  try {
+    JSON.parse(json);
+    return true;
+  } catch (error) {
+    const message = errorText(error);
+    const position = /at position (\d+)/.exec(message)?.[1];
+    return position === undefined
+      ? message.includes("end of JSON input")
+      : Number(position) >= json.length;
   }
 }
 
