@@ -5,7 +5,7 @@
  * SY1. A session that its client can return to is on disk before the client hears of it.
  */
 import { RPC } from "../base/errors.ts";
-import type { SessionRow } from "../core/session.ts";
+import { handshakeRefusal, type SessionRow } from "../core/session.ts";
 import type { SessionStatus } from "../core/status.ts";
 import type { ClientLink, ClientStream } from "../ports.ts";
 import { formatError, type JsonObject, type RequestMessage } from "../wire/message.ts";
@@ -205,7 +205,7 @@ export class Stay {
       this.outgoing.reply(stream, idText, text, false);
     };
     this.end("the client initialised anew").catch(this.#context.fatal);
-    const refusal = this.#hooks.refusal();
+    const refusal = this.#hooks.refusal() ?? handshakeRefusal(request.text.length);
     if (refusal !== undefined) {
       answer(formatError(idText, { code: RPC.internal, message: `Not executed: ${refusal}` }));
       return;
