@@ -1,17 +1,19 @@
 /**
  * The benchmark: Holdfast against nothing in between and against a bare Node relay, in one run.
  *
- *     npm run bench [-- --quick] [-- --json] [-- --only calls,startup] [-- --folder DIR]
+ *     npm run bench [-- --quick] [-- --json] [-- --only calls,startup] [-- --lanes "http→stdio"]
+ *                   [-- --folder DIR]
  *
  * Every figure is compared within the run that took it; the variants take turns. Exit code 0 when it
  * could measure, whatever it measured; 1 when it could not; 2 for a wrong option.
  */
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
-import { measureCalls } from "./bench/calls.mjs";
+import { LANES, measureCalls } from "./bench/calls.mjs";
 import { measureDrain, measureRecovery } from "./bench/outage.mjs";
 import { fsyncMs } from "./bench/proc.mjs";
 import { linesOf, print } from "./bench/report.mjs";
+import { measureSessions } from "./bench/sessions.mjs";
 import { measureMemory, measureStartup } from "./bench/startup.mjs";
 import { isBuilt, makeFolder } from "./bench/variants.mjs";
 
@@ -47,6 +49,7 @@ const MEASURES = {
   calls: measureCalls,
   startup: measureStartup,
   memory: measureMemory,
+  sessions: measureSessions,
   drain: measureDrain,
   recovery: measureRecovery,
 };
@@ -61,6 +64,7 @@ function readOptions() {
         json: { type: "boolean", default: false },
         baseline: { type: "boolean", default: false },
         only: { type: "string" },
+        lanes: { type: "string" },
         folder: { type: "string" },
       },
     });
@@ -68,7 +72,11 @@ function readOptions() {
     const unknown = only.find((name) => !(name in MEASURES));
     if (unknown !== undefined)
       throw new Error(`--only ${unknown}: expected some of ${Object.keys(MEASURES).join(", ")}`);
-    return { ...values, only };
+    const lanes = values.lanes?.split(",") ?? LANES;
+    const strange = lanes.find((lane) => !LANES.includes(lane));
+    if (strange !== undefined)
+      throw new Error(`--lanes ${strange}: expected some of ${LANES.join(", ")}`);
+    return { ...values, only, lanes };
   } catch (error) {
     process.stderr.write(`bench: ${error.message}\n`);
     process.exit(2);
@@ -81,7 +89,7 @@ async function main() {
   if (withHoldfast && !isBuilt())
     throw new Error("dist/app/cli.js is not there: run `npm run build` first");
   const say = (what) => process.stderr.write(`bench: ${what}\n`);
-  const setup = { ...(options.quick ? QUICK : FULL), withHoldfast };
+  const setup = { ...(options.quick ? QUICK : FULL), withHoldfast, lanes: options.lanes };
   const folder = makeFolder(options.folder);
   const found = {
     machine: {

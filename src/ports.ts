@@ -244,7 +244,9 @@ export interface Door {
 export interface NetworkListener {
   /** Resolves to its address, such as `http://127.0.0.1:7411`. Rejects with `ConfigError`. */
   start(doorOf: (upstream: string) => Door | undefined): Promise<string>;
-  /** Takes nothing more; open streams are ended within `graceMs` so that their clients come back. */
+  /** New requests are refused from now on; what is open goes on, so that answers still go out. */
+  refuse(): void;
+  /** Ends what is open within `graceMs`, so that clients come back for what they are owed. */
   stop(graceMs: number): Promise<void>;
 }
 

@@ -1,6 +1,6 @@
 /**
  * The cost of a call: processor time of the process in between at 32 in flight, and latency one at a
- * time; for reads and writes, in the lanes stdio → stdio and stdio → HTTP.
+ * time; for reads and writes, in the lanes from stdio and HTTP to stdio and HTTP.
  *
  * R1. All variants of a lane live at the same time and take turns (A B C A B C …), so that a slow
  *     moment of the machine hits all of them. Ratios are taken per turn; their median is reported.
@@ -9,22 +9,39 @@
 import { join } from "node:path";
 import { burst, greet, oneByOne } from "./client.mjs";
 import { cpuMs, median, quantile, stop } from "./proc.mjs";
-import { direct, holdfast, relay, startHttpServer, stdioServer } from "./variants.mjs";
+import {
+  direct,
+  holdfast,
+  listeningHoldfast,
+  listeningRelay,
+  relay,
+  startHttpServer,
+  stdioServer,
+} from "./variants.mjs";
 
 const IN_FLIGHT = 32;
 const TOOLS = ["look", "write"];
+export const LANES = ["stdio→stdio", "stdio→http", "http→stdio", "http→http"];
 
 /** Starts the variants of one lane and warms them up. */
 async function openLane(lane, folder, setup) {
+  const [from, to] = lane.split("→");
   const servers = [];
-  const target = async () => {
-    if (lane === "stdio→stdio") return stdioServer();
+  const target = async (kind) => {
+    if (kind === "stdio") return stdioServer();
     const server = await startHttpServer();
     servers.push(server.child);
     return server.url;
   };
-  const clients = { direct: direct(await target()), relay: relay(await target()) };
-  if (setup.withHoldfast) clients.holdfast = holdfast(await target(), folder);
+  const isListening = from === "http";
+  const clients = {
+    // A client over HTTP can't reach a server over stdio directly: the same server over HTTP it is.
+    direct: direct(await target(isListening ? "http" : to)),
+    relay: await (isListening ? listeningRelay : relay)(await target(to)),
+  };
+  if (setup.withHoldfast) {
+    clients.holdfast = await (isListening ? listeningHoldfast : holdfast)(await target(to), folder);
+  }
   for (const client of Object.values(clients)) {
     await greet(client);
     for (const tool of TOOLS) await burst(client, tool, setup.warmUp, IN_FLIGHT);
@@ -83,7 +100,7 @@ function summarise(sample) {
 
 export async function measureCalls(folder, setup, say) {
   const lanes = {};
-  for (const lane of ["stdio→stdio", "stdio→http"]) {
+  for (const lane of setup.lanes) {
     say(`calls, ${lane}`);
     const { samples, ratios } = await measureLane(lane, folder, setup);
     lanes[lane] = {};

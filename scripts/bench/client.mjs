@@ -1,6 +1,7 @@
 /**
  * Raw MCP clients of the benchmark: JSON lines over a child's stdio, and POSTs to a URL. Both have the
- * same face: `request(method, params)` resolves to the parsed answer.
+ * same face: `request(method, params)` resolves to the parsed answer, and `pid` is the process that is
+ * measured.
  *
  * K1. Arguments differ in every call, as no two calls of a real client are alike.
  * K2. An answer that is an error or `isError` stops the benchmark: what is not answered is not measured.
@@ -15,7 +16,7 @@ const INITIALIZE = {
   clientInfo: { name: "holdfast-bench", version: "1.0.0" },
 };
 
-/** Speaks to a process that we start. `child.pid` is the process that is measured. */
+/** Speaks to a process that we start. */
 export function stdioClient(command, args, options) {
   const child = start(command, args, options);
   const waiting = new Map();
@@ -62,8 +63,19 @@ export function stdioClient(command, args, options) {
   };
 }
 
-/** Speaks to a URL with node:http over a keep-alive agent, as the bare relay does. */
-export function httpClient(url) {
+/** The answer in the body of a POST: plain JSON, or the one event of a stream that holds a message. */
+function answerIn(text, type) {
+  if (text === "") return undefined;
+  if (!type?.startsWith("text/event-stream")) return JSON.parse(text);
+  const from = text.indexOf("data: {") + 6;
+  return JSON.parse(text.slice(from, text.indexOf("\n", from)));
+}
+
+/**
+ * Speaks to a URL with node:http over a keep-alive agent, as the bare relay does. `server`: the process
+ * behind the URL that is measured, and `end`, how it is ended.
+ */
+export function httpClient(url, server) {
   const agent = new Agent({ keepAlive: true });
   let nextId = 1;
   let sessionId;
@@ -83,7 +95,7 @@ export function httpClient(url) {
         response.on("data", (chunk) => chunks.push(chunk));
         response.on("end", () => {
           const answer = Buffer.concat(chunks).toString("utf8");
-          resolve(answer === "" ? undefined : JSON.parse(answer));
+          resolve(answerIn(answer, response.headers["content-type"]));
         });
         response.on("error", reject);
       });
@@ -93,14 +105,43 @@ export function httpClient(url) {
   }
 
   return {
-    child: undefined,
-    pid: undefined,
+    child: server?.child,
+    pid: server?.child.pid,
     request: (method, params) => post({ jsonrpc: "2.0", id: nextId++, method, params }),
     notify: (method) => post({ jsonrpc: "2.0", method }),
     abandon() {},
-    close() {
+    /** Opens the stream of what the server says unasked; it stays open. Resolves when it is there. */
+    listen() {
+      const headers = { accept: "text/event-stream", "mcp-session-id": sessionId };
+      return new Promise((resolve, reject) => {
+        const outgoing = httpRequest(url, { agent, headers }, (response) => {
+          response.on("error", () => {});
+          response.resume();
+          resolve();
+        });
+        outgoing.on("error", reject);
+        outgoing.end();
+      });
+    },
+    /** Ends the session; what is idle of its connections, too. */
+    leave() {
+      const headers = { "mcp-session-id": sessionId };
+      return new Promise((resolve, reject) => {
+        const outgoing = httpRequest(url, { method: "DELETE", agent, headers }, (response) => {
+          response.resume();
+          response.on("end", resolve);
+        });
+        outgoing.on("error", reject);
+        outgoing.end();
+      }).finally(() => agent.destroy());
+    },
+    /** Ends its connections, and leaves the session. */
+    hangUp() {
       agent.destroy();
-      return Promise.resolve();
+    },
+    async close() {
+      agent.destroy();
+      await server?.end();
     },
   };
 }

@@ -15,6 +15,8 @@ function line(what, target, measured, isOk, detail = "") {
 const CPU_TARGETS = {
   "stdio→stdio": { look: 2, write: 4.5 },
   "stdio→http": { look: 2, write: 1.8 },
+  "http→stdio": { look: 2, write: 2 },
+  "http→http": { look: 2, write: undefined },
 };
 const KINDS = { look: "reads", write: "writes, journalled" };
 
@@ -26,9 +28,9 @@ function* callLines(lanes, fsync) {
       if (holdfast === undefined) continue;
       yield line(
         `CPU per call, ${lane}, ${KINDS[tool]}`,
-        `≤ ${limit} × bare relay`,
+        limit === undefined ? "–" : `≤ ${limit} × bare relay`,
         Number.isNaN(cpuRatio) ? "n/a" : `${round(cpuRatio)} ×`,
-        Number.isNaN(cpuRatio) ? undefined : cpuRatio <= limit,
+        limit === undefined || Number.isNaN(cpuRatio) ? undefined : cpuRatio <= limit,
         `${round(holdfast.cpuUs, 1)} µs against ${round(relay.cpuUs, 1)} µs`,
       );
     }
@@ -89,6 +91,14 @@ function* memoryLines(memory) {
   );
 }
 
+function* sessionLines({ sessions, noneMb, idleKb, openKb }) {
+  const known = !Number.isNaN(noneMb);
+  const say = (kb) => (known ? `${round(kb, 1)} kB` : "n/a");
+  const detail = `${sessions} sessions against none (${known ? round(noneMb, 1) : "n/a"} MB)`;
+  yield line("resident memory of an idle session", "–", say(idleKb), undefined, detail);
+  yield line("the same with its stream open", "–", say(openKb), undefined, detail);
+}
+
 function* drainLines(drain, fsync) {
   for (const [lane, found] of Object.entries(drain.lanes)) {
     const isStdio = lane === "stdio→stdio";
@@ -134,6 +144,7 @@ export function linesOf(found) {
     ...(found.calls === undefined ? [] : callLines(found.calls, fsync)),
     ...(found.startup === undefined ? [] : startupLines(found.startup)),
     ...(found.memory === undefined ? [] : memoryLines(found.memory)),
+    ...(found.sessions === undefined ? [] : sessionLines(found.sessions)),
     ...(found.drain === undefined ? [] : drainLines(found.drain, fsync)),
     ...(found.recovery === undefined ? [] : recoveryLines(found.recovery)),
   ];
@@ -154,7 +165,6 @@ export function print(found) {
   process.stdout.write(`${table.toString()}\n`);
   process.stdout.write(
     `Node ${machine.node}, ${machine.cpus} cores, fsync ${ms(machine.fsyncMs)}` +
-      `${machine.isQuick ? ", quick run: noisier" : ""}. Believe the ratios: milliseconds depend on the machine.\n` +
-      "The lane http→stdio is not measured: Holdfast does not listen on HTTP yet.\n",
+      `${machine.isQuick ? ", quick run: noisier" : ""}. Believe the ratios: milliseconds depend on the machine.\n`,
   );
 }

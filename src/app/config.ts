@@ -7,6 +7,7 @@
  */
 import { readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
+import { parse, type ParseError, printParseErrorCode } from "jsonc-parser";
 import { ConfigError, errorText } from "../base/errors.ts";
 import type { JsonObject } from "../wire/message.ts";
 import { isObject } from "../wire/message.ts";
@@ -64,56 +65,37 @@ export function loadConfig(
   return undefined;
 }
 
-/** Blanks comments and trailing commas with spaces, so that positions in errors stay right. */
-function plainJson(text: string): string {
-  const blank = (match: string, literal: string | undefined) =>
-    literal ?? match.replace(/[^\n]/g, " ");
-  return text
-    .replace(/^\uFEFF/, " ")
-    .replace(/("(?:\\.|[^"\\])*")|\/\/[^\n]*|\/\*[\s\S]*?\*\//g, blank)
-    .replace(/("(?:\\.|[^"\\])*")|,(?=\s*[}\]])/g, blank);
-}
+const FAULTS: Readonly<Record<string, string>> = {
+  InvalidSymbol: "a word that means nothing here",
+  InvalidNumberFormat: "a number that is none",
+  PropertyNameExpected: "expected a name in double quotes",
+  ValueExpected: "expected a value",
+  ColonExpected: "expected a colon",
+  CommaExpected: "expected a comma",
+  CloseBraceExpected: "expected }",
+  CloseBracketExpected: "expected ]",
+  EndOfFileExpected: "something follows the end",
+  InvalidCommentToken: "a comment that is not finished",
+  UnexpectedEndOfComment: "a comment that is not finished",
+  UnexpectedEndOfString: "a text that is not finished",
+  UnexpectedEndOfNumber: "a number that is not finished",
+  InvalidUnicode: "a character code that is none",
+  InvalidEscapeCharacter: "a backslash before a character that it can't stand before",
+  InvalidCharacter: "a character that can't stand in a text",
+};
 
+/** JSON with comments and trailing commas. What stands in the file is never repeated: it may be a secret. */
 function parseJson(text: string, path: string): unknown {
-  const json = plainJson(text);
-  try {
-    return JSON.parse(json);
-  } catch {
-    const at = mistakeAt(json);
-    const before = text.slice(0, at);
-    const line = before.split("\n").length;
-    const column = before.length - before.lastIndexOf("\n");
-    const found = json.charAt(at);
-    // One character: what is around it may be a secret, and this goes into logs.
-    const what = found === "" ? "it ends too early" : `${JSON.stringify(found)} can't stand here`;
-    throw new ConfigError(`${path}:${String(line)}:${String(column)}: this is not JSON: ${what}`);
-  }
-}
-
-/** The length of the longest beginning that could still become JSON. */
-function mistakeAt(json: string): number {
-  let good = 0;
-  let bad = json.length + 1;
-  while (bad - good > 1) {
-    const middle = (good + bad) >> 1;
-    if (isBeginning(json.slice(0, middle))) good = middle;
-    else bad = middle;
-  }
-  return good;
-}
-
-/** What the parser minds is only that there is no more. It names a place, or says "end of input". */
-function isBeginning(json: string): boolean {
-  try {
-    JSON.parse(json);
-    return true;
-  } catch (error) {
-    const message = errorText(error);
-    const position = /at position (\d+)/.exec(message)?.[1];
-    return position === undefined
-      ? message.includes("end of JSON input")
-      : Number(position) >= json.length;
-  }
+  const plain = text.replace(/^\uFEFF/, " ");
+  const errors: ParseError[] = [];
+  const value: unknown = parse(plain, errors, { allowTrailingComma: true });
+  const [first] = errors;
+  if (first === undefined) return value;
+  const before = plain.slice(0, first.offset);
+  const line = before.split("\n").length;
+  const column = before.length - before.lastIndexOf("\n");
+  const fault = FAULTS[printParseErrorCode(first.error)] ?? "a mistake";
+  throw new ConfigError(`${path}:${String(line)}:${String(column)}: this is not JSON: ${fault}`);
 }
 
 export function parseConfig(text: string, path: string): ConfigFile {

@@ -1,5 +1,5 @@
 /** Talks to running proxies over their control sockets. */
-import { readdirSync, unlinkSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import type { Socket } from "node:net";
 import { connect } from "node:net";
 import { errorText, RefusedError } from "../base/errors.ts";
@@ -84,7 +84,9 @@ function isAlive(pid: number): boolean {
 /** Removes a socket file that a killed process left behind. */
 function sweep(path: string): void {
   const pid = Number(/(\d+)\.sock$/.exec(path)?.[1]);
-  if (Number.isInteger(pid) && !isAlive(pid)) unlinkSync(path);
+  if (!Number.isInteger(pid) || isAlive(pid)) return;
+  // Another command may have swept it just now.
+  rmSync(path, { force: true });
 }
 
 /** A proxy that was found: it answers, or it is there and does not. */

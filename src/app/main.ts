@@ -17,7 +17,8 @@ export async function runProxy(plan: RunPlan): Promise<number> {
       engine.end(cause);
     },
     // The client may still read: its listener stops when everything is answered.
-    onEnd: () => Promise.resolve(),
+    onEnding: () => undefined,
+    onDrained: () => Promise.resolve(),
   });
   const branch = engine.proxy.add(engine.contextOf(plan));
   const listener = stdioListener({

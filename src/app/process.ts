@@ -42,8 +42,10 @@ export interface ProcessPlan {
 }
 
 export interface ProcessHooks extends Pick<ProxyOptions, "onEmpty" | "serving"> {
-  /** The end has begun: takes nothing more. Its promise is part of the end. */
-  onEnd(): Promise<void>;
+  /** The end has begun: nothing more is taken, but answers still go out. */
+  onEnding(): void;
+  /** All is answered that will be. Its promise is part of the end. */
+  onDrained(): Promise<void>;
 }
 
 /** Which journals are this process's, and what it says of itself in its own. */
@@ -213,7 +215,10 @@ export class EngineProcess {
     if (this.#isEnding) return;
     this.#isEnding = true;
     this.log("info", "ending", { cause });
-    Promise.all([this.#hooks.onEnd(), this.proxy.drain(cause)])
+    this.#hooks.onEnding();
+    this.proxy
+      .drain(cause)
+      .then(() => this.#hooks.onDrained())
       .then(() => this.#control?.close())
       .then(() => {
         this.#ended.resolve(code);

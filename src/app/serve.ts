@@ -18,6 +18,8 @@ import { Reloader } from "./reloader.ts";
 import { makeServePlan, type ServePlan, type ServeRequest } from "./serve-plan.ts";
 
 const EXIT_INTERRUPTED = 130;
+/** How long the last answers may take to their clients. */
+const FLUSH_MS = 500;
 
 /**
  * Serves until it is told to stop. Resolves to the exit code. Rejects with `ConfigError` where it can't
@@ -42,7 +44,10 @@ class Daemon {
     const engine = new EngineProcess(plan, {
       // Clients come and go.
       onEmpty: () => undefined,
-      onEnd: () => this.#stop(),
+      onEnding: () => {
+        this.#refuse();
+      },
+      onDrained: () => this.#stop(),
       serving: () => this.#serving(),
     });
     this.#engine = engine;
@@ -122,10 +127,15 @@ class Daemon {
     });
   }
 
-  async #stop(): Promise<void> {
+  #refuse(): void {
     this.#stopWatching?.();
     this.#reloader.stop();
-    await this.#listener.stop(this.#plan.settings.drainTimeoutMs);
+    this.#listener.refuse();
+  }
+
+  /** What is still open waits for the next process; its clients come back for it. */
+  async #stop(): Promise<void> {
+    await this.#listener.stop(FLUSH_MS);
     await this.#gatekeeper.close();
   }
 

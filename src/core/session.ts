@@ -31,6 +31,8 @@ export interface SessionRow {
   readonly createdAt: number;
   readonly lastSeenAt: number;
   readonly endedAt: number | undefined;
+  /** When its client's connection was lost, while it has none; a killed process writes nothing here. */
+  readonly detachedAt: number | undefined;
   /** So long after `lastSeenAt` the session expires, ms. */
   readonly timeoutMs: number;
 }

@@ -3,7 +3,8 @@
  * as `POST /sse/NAME/message?sessionId=KEY`. The transport knows no end and no resumption of its own;
  * a lost stream leaves the session behind, and these ways lead back to it:
  *
- * - a new stream whose first message is no `initialize` (see `sse/opening.ts`);
+ * - a new stream whose first message is no `initialize`, or on which a client that has initialised
+ *   says nothing (see `sse/opening.ts`);
  * - `GET /sse/NAME?sessionId=KEY` with the key of before;
  * - a POST under that key, also after a restart of Holdfast: what it is owed waits for the next stream.
  */
@@ -96,6 +97,8 @@ class SseRoute implements Route {
       refuse(response, STOPPING);
     } else if (!response.destroyed) {
       this.#attach(link, response, visit);
+      const hasInitialised = request.headers["mcp-protocol-version"] !== undefined;
+      if (hasInitialised) this.#openings.get(link)?.expectReturn();
     } else if (link.isNew) {
       link.forget();
     }
@@ -104,12 +107,12 @@ class SseRoute implements Route {
   #open(visit: Visit, peer: string): KeptLink | "full" {
     const link = this.#links.open(visit, peer);
     if (link === "full") return link;
-    const { log } = this.#options;
+    const { world, log } = this.#options;
     const hasName = visit.url.searchParams.has("client");
     const onReturn = (): void => {
       if (hasName) this.#endStaleStream(link);
     };
-    this.#openings.set(link, new Opening({ link, door: visit.door, log, onReturn }));
+    this.#openings.set(link, new Opening({ world, link, door: visit.door, log, onReturn }));
     return link;
   }
 

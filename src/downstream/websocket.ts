@@ -4,6 +4,8 @@
  * - One JSON-RPC message is one text frame; the session is that of the socket, as on stdio.
  * - The answer to the upgrade names the session's key in `Mcp-Session-Id`. A client that lost its
  *   connection returns with `/ws/NAME?session=KEY`, or with that header, and does not initialise again.
+ *   It is told what became of its calls; after a death of Holdfast it repeats reads that have no answer,
+ *   because those leave no record on this transport.
  * - Its close with 1000, 1001 or without a code ends the session; any other loss does not.
  * - A message over the bound is answered with an error; one of more than twice the bound ends the
  *   connection (1009), because it is never read as a whole.

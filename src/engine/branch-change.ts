@@ -36,6 +36,7 @@ export async function changeBranch(
   Object.assign(context, news);
   context.bounds.change(news.settings.limits);
   context.gate.change(news.settings);
+  for (const line of lines) line.cataloguer.reconsider(isOtherCaller);
   if (isOtherCaller) {
     const isOld = isAcceptedElse(news);
     await Promise.all(lines.map((line) => expireWaiting(context, line, OTHER_CREDENTIALS, isOld)));

@@ -25,14 +25,21 @@ export interface BranchParts {
   readonly registry: Registry;
   /** Of this program. */
   readonly version: string;
-  /** Sessions in memory over all upstreams. */
-  population(): number;
+  /** Whether so many sessions, over all upstreams, leave room for one more; makes it, if it can. */
+  makeRoom(max: number): boolean;
   /** The tool by which a client of this principal sees its waiting calls, if there is to be one. */
   controlTool(branch: Branch, principal: string): ControlTool | undefined;
   /** A call ended: what only it needed may go. */
   onEnded(): void;
   /** A client without a key left; in wrap mode that is the end. */
   onLeft(cause: string): void;
+}
+
+/** A session that may go to sleep. */
+export interface Drowsy {
+  readonly lastSeenAt: number;
+  /** At once; its connection to the upstream ends a little later. */
+  sleep(): void;
 }
 
 /** Among several detached sessions the one that a client just lost is its own. */
@@ -122,10 +129,10 @@ export class Branch implements Door {
       const isAway = stay === undefined || stay.detachedAt !== undefined;
       return isAway && row.peer === link.peer && this.#mayHave(row, link);
     });
-    const just = lost.filter((row) => {
-      const at = this.#stays.get(row.id)?.detachedAt;
-      return at !== undefined && now - at < JUST_LOST_MS;
-    });
+    // A session that never was detached was in use when the process before this one was killed.
+    const just = lost.filter(
+      ({ detachedAt }) => detachedAt === undefined || now - detachedAt < JUST_LOST_MS,
+    );
     const [row, ...others] = just.length > 0 ? just : lost;
     return row === undefined || others.length > 0 ? undefined : this.#take(row, link);
   }
@@ -178,7 +185,7 @@ export class Branch implements Door {
   #refusal(): string | undefined {
     if (this.#isEnding) return `'${this.name}' is being taken out of service`;
     const { sessionsPerProcess } = this.context.settings.limits;
-    if (this.#parts.population() < sessionsPerProcess) return undefined;
+    if (this.#parts.makeRoom(sessionsPerProcess)) return undefined;
     return `this proxy has ${String(sessionsPerProcess)} sessions, and may not have more (option --max-sessions)`;
   }
 
@@ -204,6 +211,19 @@ export class Branch implements Door {
   }
 
   // ── Upkeep ────────────────────────────────────────────────────────────────────────────────────
+
+  /** The session that nobody has used for the longest, at least `idleMs`, of those that may sleep. */
+  drowsiest(idleMs: number): Drowsy | undefined {
+    const { settings, fatal } = this.context;
+    if (settings.isStateful || settings.sessionIdleMs === undefined) return undefined;
+    let found: Drowsy | undefined;
+    for (const stay of this.#stays.values()) {
+      const lastSeenAt = stay.session?.lastSeenAt ?? Infinity;
+      if (lastSeenAt >= (found?.lastSeenAt ?? Infinity) || !stay.isIdle(idleMs)) continue;
+      found = { lastSeenAt, sleep: () => void stay.park().catch(fatal) };
+    }
+    return found;
+  }
 
   /** Sends sessions to sleep that nobody uses, and ends those whose time is over. */
   async sweep(): Promise<void> {

@@ -19,7 +19,7 @@ import {
 import type { Settings } from "../core/settings.ts";
 import type { Safety } from "../wire/methods.ts";
 import { isObject, type JsonObject } from "../wire/message.ts";
-import { LISTS, type ListKind } from "../wire/methods.ts";
+import { LIST_KINDS, LISTS, type ListKind } from "../wire/methods.ts";
 import type { Channel } from "./channel.ts";
 import type { EngineContext } from "./context.ts";
 
@@ -40,13 +40,41 @@ export class Cataloguer {
   #seenAt: number | undefined;
   #tools = new Map<string, KnownTool>();
   #isExact = false;
+  /** Lists that clients were given for another caller of the upstream, and should ask for again. */
+  readonly #disowned = new Set<ListKind>();
 
   /** `key`: the kind of client, `handshakeVariant()`. */
   constructor(context: EngineContext, key: string) {
     this.#context = context;
     this.#key = key;
-    const variant = variantFor(context.catalogues.load() ?? EMPTY_CATALOGUE, key, false);
+    this.#load();
+  }
+
+  #load(): void {
+    const known = this.#context.catalogues.load() ?? EMPTY_CATALOGUE;
+    const variant = variantFor(known, this.#key, false);
     if (variant !== undefined) this.#take(variant, true);
+  }
+
+  /**
+   * The configuration changed. What was known under other credentials (`isOtherCaller`) is not shown any
+   * more; what is known under these is.
+   */
+  reconsider(isOtherCaller: boolean): void {
+    if (isOtherCaller) {
+      for (const kind of LIST_KINDS) if (this.wasGiven(kind)) this.#disowned.add(kind);
+      this.#handshake = undefined;
+      this.#isExact = false;
+      this.#seenAt = undefined;
+      this.#lists = {};
+      this.#load();
+    }
+    this.#readTools();
+  }
+
+  /** Clients may have a list of this kind that another one replaces. */
+  wasGiven(kind: ListKind): boolean {
+    return this.#lists[kind] !== undefined || this.#disowned.has(kind);
   }
 
   /** The handshake result to answer with at once; undefined where nothing fits this kind of client. */
@@ -108,7 +136,9 @@ export class Cataloguer {
     for (const { kind, items } of fetched) {
       if (items === undefined) continue;
       const known = this.#lists[kind];
-      if (known === undefined || listText(known) !== listText(items)) changed.push(kind);
+      const isOthers = this.#disowned.delete(kind);
+      if (isOthers || known === undefined || listText(known) !== listText(items))
+        changed.push(kind);
       this.#lists[kind] = items;
     }
     this.#readTools();

@@ -47,9 +47,9 @@ export class Dispatcher {
     return this.#underWay.inFlight;
   }
 
-  /** In flight, or with an intent or outcome that is being written. */
-  get underWay(): number {
-    return this.#underWay.size;
+  /** In flight for somebody, or with an intent or outcome that is being written. */
+  get awaited(): number {
+    return this.#underWay.awaited;
   }
 
   /** The call in flight, if there is exactly one. */
@@ -285,7 +285,11 @@ export class Dispatcher {
         // The window is the upstream's: other lines go on, also where somebody else ended the call.
         this.#hooks.queue().leave(call, false);
         const words = `no answer came before the end: ${cause}`;
-        if (await scribe.bury(call, "outcome_unknown", words)) scribe.end(call, undefined);
+        const isMine =
+          call.givenUp === undefined
+            ? scribe.bury(call, "outcome_unknown", words)
+            : scribe.giveUp(call, true);
+        if (await isMine) scribe.end(call, undefined);
       }),
     );
     this.#context.gate.useRoom();

@@ -46,7 +46,7 @@ export async function drain(
   for (const line of lines) line.queue.pause();
   await withdraw();
   const endAt = world.now() + settings.drainMs;
-  const isBusy = () => lines.some((line) => line.dispatcher.underWay > 0);
+  const isBusy = () => lines.some((line) => line.dispatcher.awaited > 0);
   while (isBusy() && world.now() < endAt) {
     const look = deferred<undefined>();
     world.timer(LOOK_MS, () => {
@@ -56,7 +56,7 @@ export async function drain(
   }
   // Calls that came, or came back unsent, since the first look.
   await withdraw();
-  const rest = lines.reduce((sum, line) => sum + line.dispatcher.underWay, 0);
+  const rest = lines.reduce((sum, line) => sum + line.dispatcher.awaited, 0);
   if (rest > 0) log("warn", "calls were still in flight at the end", { calls: rest });
   await Promise.all(lines.map((line) => line.dispatcher.abandon(cause, isLeft(line))));
   await Promise.all(lines.map((line) => line.stop(CHILD_GRACE_MS, isLeft(line))));

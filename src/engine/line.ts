@@ -142,7 +142,7 @@ export class Line {
     const { world } = this.#context;
     this.queue.pause();
     const endAt = world.now() + graceMs;
-    while (this.dispatcher.underWay > 0 && world.now() < endAt) {
+    while (this.dispatcher.awaited > 0 && world.now() < endAt) {
       await new Promise<void>((resolve) => world.timer(RENEW_LOOK_MS, resolve));
     }
   }

@@ -19,6 +19,7 @@ import { Operator } from "./operator.ts";
 import { proxyStatus } from "./proxy-status.ts";
 import { Registry } from "./registry.ts";
 import type { Leftover } from "./rescuer.ts";
+import { makeRoom } from "./room.ts";
 
 export interface ProxyOptions {
   readonly version: string;
@@ -97,7 +98,7 @@ export class Proxy {
     const branch = new Branch(context, {
       registry: this.#registry,
       version: this.#options.version,
-      population: () => this.#population(),
+      makeRoom: (max) => makeRoom(this.#branches.values(), max),
       controlTool: (of, principal) =>
         newControlTool(of.name, this.#operator, (row) => this.#isOf(row, of, principal)),
       onEnded: () => {
@@ -214,10 +215,6 @@ export class Proxy {
     if (this.#orphans !== undefined) helds.push(this.#orphans);
     const held = helds.find((one) => one.has(id));
     return held === undefined ? Promise.resolve(false) : held.cancel(id, cause);
-  }
-
-  #population(): number {
-    return [...this.#branches.values()].reduce((sum, branch) => sum + branch.size, 0);
   }
 
   async #isOf(row: CallRow, branch: Branch, principal: string): Promise<boolean> {

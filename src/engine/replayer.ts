@@ -175,11 +175,11 @@ export class Replayer {
 
   async #compare(channel: Channel, kinds: readonly ListKind[]): Promise<void> {
     const { cataloguer } = this.#session;
-    const known = kinds.filter((kind) => cataloguer.list(kind) !== undefined);
+    const given = kinds.filter((kind) => cataloguer.wasGiven(kind));
     const changed = await cataloguer.refresh(channel, kinds);
     const { dialect } = this.#context;
     // A list that was never known has not changed for anybody. Two lists share a notification.
-    const texts = changed.filter((k) => known.includes(k)).map((kind) => dialect.listChanged(kind));
+    const texts = changed.filter((k) => given.includes(k)).map((kind) => dialect.listChanged(kind));
     for (const text of new Set(texts)) this.#session.announce(text);
   }
 }

@@ -36,6 +36,7 @@ export function newSession(
     createdAt: now,
     lastSeenAt: now,
     endedAt: undefined,
+    detachedAt: undefined,
     timeoutMs: isHttp
       ? settings.sessionTimeoutMs
       : Math.min(settings.sessionTimeoutMs, LINK_TIMEOUT_MAX_MS),

@@ -122,13 +122,13 @@ export class Stay {
   detached(cause: string): void {
     if (this.#detachedAt !== undefined || this.#hasLeft) return;
     this.#detachedAt = this.#context.world.now();
-    this.#served?.member.change({});
+    this.#served?.member.change({ detachedAt: this.#detachedAt });
     this.#tell("detached", cause);
   }
 
   attached(): void {
     this.#detachedAt = undefined;
-    this.#served?.member.change({});
+    this.#served?.member.change({ detachedAt: undefined });
     this.#tell("attached", undefined);
     this.outgoing.catchUp();
     this.#returning()?.catchUp(this.outgoing.own).catch(this.#context.fatal);
@@ -154,7 +154,7 @@ export class Stay {
     this.#isAsleep = true;
     const { member } = this.#serve(session, this.#hooks.lineOf(session, "asleep"));
     member.relay.clientReady();
-    member.change({});
+    member.change({ detachedAt: undefined });
     this.#tell("attached", undefined);
   }
 

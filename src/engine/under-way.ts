@@ -18,8 +18,11 @@ export class UnderWay {
     return this.#inFlight.size;
   }
 
-  get size(): number {
-    return this.#inFlight.size + this.#writing;
+  /** Writes, and calls in flight but those given up: nobody waits for what may still come of them. */
+  get awaited(): number {
+    let awaited = this.#writing;
+    for (const call of this.#inFlight.values()) if (call.givenUp === undefined) awaited++;
+    return awaited;
   }
 
   find(upstreamId: string): LiveCall | undefined {

@@ -5,48 +5,37 @@
  * What proves that a request did not run stands in `http/classify.ts`; nothing here judges beyond
  * that. There is no response timeout: the caller's patience decides.
  */
-import { ConfigError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import type { Connector, Log } from "../ports.ts";
 import { HttpClient } from "./http/client.ts";
-import { maskedUrl, maskOf } from "./http/classify.ts";
 import type { HostParts } from "./http/connection.ts";
 import { dial } from "./http/dial.ts";
-import { configuredHeaders, HeaderSet } from "./http/headers.ts";
+import { HeaderSet } from "./http/headers.ts";
+import {
+  CONNECT_TIMEOUT_MS,
+  readRemote,
+  type RemoteOptions,
+  REPLY_MAX_BYTES,
+} from "./http/remote.ts";
 
-export interface HttpConnectorOptions {
+export interface HttpConnectorOptions extends RemoteOptions {
   readonly world: World;
   readonly log: Log;
-  /** `http:` or `https:`; a user and password in it become Basic authorization. */
-  readonly url: string;
-  /** Sent with every request, variables already expanded; may hold `Authorization`. */
-  readonly headers: Readonly<Record<string, string>>;
   /** The largest reply that is taken, bytes of its JSON text. Default 16 MiB. */
   readonly replyMaxBytes?: number;
   /** For DNS, TCP and TLS together, ms; never for an answer. Default 10 s. */
   readonly connectTimeoutMs?: number;
-  /** Words that are shown as `***` in every message (secrets from the configuration). */
-  readonly maskValues?: readonly string[];
 }
-
-const REPLY_MAX_BYTES = 16 * 1024 * 1024;
-const CONNECT_TIMEOUT_MS = 10_000;
 
 /** Throws `ConfigError` for a URL or a header that can't be used; no value stands in its message. */
 export function httpConnector(options: HttpConnectorOptions): Connector {
   const { world, log } = options;
-  const url = URL.canParse(options.url) ? new URL(options.url) : undefined;
-  if (url === undefined || (url.protocol !== "http:" && url.protocol !== "https:")) {
-    throw new ConfigError("the upstream's URL: expected http://… or https://…");
-  }
-  const configured = configuredHeaders(url, options.headers);
-  const mask = maskOf([...(options.maskValues ?? []), url.password]);
-  const target = maskedUrl(url, mask);
+  const { url, headers, mask, target } = readRemote(options, ["http", "https"]);
   const connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
   const makeParts = (): HostParts => ({
     world,
     client: new HttpClient(world, url, connectTimeoutMs),
-    headers: new HeaderSet(url, configured),
+    headers: new HeaderSet(url, headers),
     mask,
     replyMaxBytes: options.replyMaxBytes ?? REPLY_MAX_BYTES,
     patienceMs: connectTimeoutMs,

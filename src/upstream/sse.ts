@@ -2,52 +2,42 @@
  * The legacy HTTP+SSE upstream (2024-11-05): one event stream for all that the server says, and a POST
  * for each message to it. A session ends with its stream and is never taken up again.
  */
-import { ConfigError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import { failure } from "../core/failure.ts";
 import type { ConnectionEvents, Connector, DialOutcome, Log } from "../ports.ts";
-import { maskedUrl, maskOf } from "./http/classify.ts";
 import { HttpClient } from "./http/client.ts";
-import { configuredHeaders, HeaderSet } from "./http/headers.ts";
+import { HeaderSet } from "./http/headers.ts";
+import {
+  CONNECT_TIMEOUT_MS,
+  readRemote,
+  type RemoteOptions,
+  REPLY_MAX_BYTES,
+} from "./http/remote.ts";
 import { SseConnection, type SseParts } from "./sse/connection.ts";
 
-export interface SseConnectorOptions {
+export interface SseConnectorOptions extends RemoteOptions {
   readonly world: World;
   readonly log: Log;
-  /** Of the stream, `http:` or `https:`; a user and password in it become Basic authorization. */
-  readonly url: string;
-  /** Sent with every request, variables already expanded; may hold `Authorization`. */
-  readonly headers: Readonly<Record<string, string>>;
   /** The largest reply that is taken, bytes of its JSON text. Default 16 MiB. */
   readonly replyMaxBytes?: number;
   /** For DNS, TCP and TLS together, and again for the endpoint event; ms. Default 10 s. */
   readonly connectTimeoutMs?: number;
   /** See `SseParts`; ms. Default 60 s. */
   readonly answerPatienceMs?: number;
-  /** Words that are shown as `***` in every message (secrets from the configuration). */
-  readonly maskValues?: readonly string[];
 }
 
-const REPLY_MAX_BYTES = 16 * 1024 * 1024;
-const CONNECT_TIMEOUT_MS = 10_000;
 const ANSWER_PATIENCE_MS = 60_000;
 
 /** Throws `ConfigError` for a URL or a header that can't be used; no value stands in its message. */
 export function sseConnector(options: SseConnectorOptions): Connector {
   const { world, log } = options;
-  const url = URL.canParse(options.url) ? new URL(options.url) : undefined;
-  if (url === undefined || (url.protocol !== "http:" && url.protocol !== "https:")) {
-    throw new ConfigError("the upstream's URL: expected http://… or https://…");
-  }
-  const configured = configuredHeaders(url, options.headers);
-  const mask = maskOf([...(options.maskValues ?? []), url.password]);
-  const target = maskedUrl(url, mask);
+  const { url, headers, mask, target } = readRemote(options, ["http", "https"]);
   const connectTimeoutMs = options.connectTimeoutMs ?? CONNECT_TIMEOUT_MS;
   const makeParts = (): SseParts => ({
     world,
     url,
     client: new HttpClient(world, url, connectTimeoutMs),
-    headers: new HeaderSet(url, configured),
+    headers: new HeaderSet(url, headers),
     mask,
     replyMaxBytes: options.replyMaxBytes ?? REPLY_MAX_BYTES,
     connectTimeoutMs,

@@ -210,6 +210,60 @@ describe("the official client", () => {
   });
 });
 
+describe("a stream of a client that has initialised, and says nothing", () => {
+  const NAMING = { "mcp-protocol-version": "2025-11-25" };
+  const SILENCE_MS = 250;
+
+  it("has its session back, and what it was owed", async () => {
+    const before = await begin();
+    before.cut();
+    await until("the loss is told", () => door.last.isDetached);
+    door.last.say('{"jsonrpc":"2.0","id":7,"result":{}}');
+    expect(door.last.owed).toHaveLength(1);
+    const stream = await open("/sse/files", NAMING);
+    await world.fire(SILENCE_MS);
+    await stream.reply(7);
+    expect(door.last.told.slice(1)).toEqual(["moved", "attached"]);
+    await say(stream, call(8, "next"));
+    await stream.reply(8);
+    expect(door.adopting).toHaveLength(1);
+  });
+
+  it("is NOT given one if it begins a session after all", async () => {
+    (await begin()).cut();
+    await until("the loss is told", () => door.last.isDetached);
+    const stream = await open("/sse/files", NAMING);
+    await say(stream, initialize());
+    await stream.reply(0);
+    expect(door.handlers).toHaveLength(2);
+    expect(door.adopting).toEqual([]);
+    await expect(world.fire(SILENCE_MS)).rejects.toThrow("no timer");
+  });
+
+  it("that is no longer there is NOT given one", async () => {
+    (await begin()).cut();
+    await until("the loss is told", () => door.last.isDetached);
+    const closed = new Promise<void>((resolve) => {
+      face.server.once("request", (_request, response) => response.on("close", resolve));
+    });
+    const stream = await open("/sse/files", NAMING);
+    stream.cut();
+    await closed;
+    await world.fire(SILENCE_MS);
+    expect(door.adopting).toEqual([]);
+  });
+
+  it("is still told that there is none when it speaks, and may begin", async () => {
+    const stream = await open("/sse/files", NAMING);
+    await world.fire(SILENCE_MS);
+    await until("the door was asked", () => door.adopting.length === 1);
+    await say(stream, call(1, "x"));
+    expect((await stream.reply(1)).error?.message).toContain("Not executed");
+    await say(stream, initialize(2));
+    await stream.reply(2);
+  });
+});
+
 describe("a stream whose first message is no initialize", () => {
   it("keeps the order of what comes while the door is asked, once", async () => {
     const before = await begin();

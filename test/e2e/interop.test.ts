@@ -9,8 +9,9 @@ import { StreamableHTTPClientTransport } from "@modelcontextprotocol/sdk/client/
 import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
 import { describe, expect } from "vitest";
 import { EVERYTHING, everythingOverHttp, everythingOverSse } from "../support/http-servers.ts";
-import { record, type Recording } from "../support/interop-script.ts";
+import { record } from "../support/interop-script.ts";
 import { labTest, type Lab } from "../support/lab.ts";
+import { expectSame, failedSteps, type Recording } from "../support/recording.ts";
 
 const CLI = fileURLToPath(new URL("../../dist/app/cli.js", import.meta.url));
 
@@ -37,51 +38,20 @@ function stdio(lab: Lab, args: readonly string[]): Transport {
 /** The official client's transport for it; deprecated with the protocol revision that it speaks. */
 const legacySse = (url: string): Transport => new SSEClientTransport(new URL(url)) as Transport;
 
-/** Our own word in an answer may be there; nothing else may differ. */
-function withoutOurMeta(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(withoutOurMeta);
-  if (typeof value !== "object" || value === null) return value;
-  const object: Record<string, unknown> = {};
-  for (const [key, member] of Object.entries(value)) {
-    if (key.startsWith("holdfast/")) continue;
-    const inner = withoutOurMeta(member);
-    const isEmptied =
-      key === "_meta" && JSON.stringify(inner) === "{}" && JSON.stringify(member) !== "{}";
-    if (!isEmptied) object[key] = inner;
-  }
-  return object;
-}
-
-/** The capabilities, as if every list had been declared to change. */
-function withListChanged(server: unknown): unknown {
-  const { capabilities, ...rest } = server as { capabilities: Record<string, object> };
-  const declared = Object.entries(capabilities).map(([name, capability]) => [
-    name,
-    ["tools", "prompts", "resources"].includes(name)
-      ? { ...capability, listChanged: true }
-      : capability,
-  ]);
-  return { ...rest, capabilities: Object.fromEntries(declared) as unknown };
-}
-
 function compare(direct: Recording, through: Recording): void {
-  expect(withListChanged(through.server)).toEqual(withListChanged(direct.server));
-  expect(through.answers.map(([name]) => name)).toEqual(direct.answers.map(([name]) => name));
-  for (const [i, [name, answer]] of direct.answers.entries()) {
-    expect([name, withoutOurMeta(through.answers[i]?.[1])]).toEqual([name, answer]);
-  }
-  expect(withoutOurMeta(through.notifications)).toEqual(direct.notifications);
-  expect(withoutOurMeta(through.asked)).toEqual(direct.asked);
+  expectSame(direct, through);
   // A change after the client had its lists must reach it; one before is only told directly.
   expect(through.listChanges).toContain("notifications/resources/list_changed");
 }
 
 /** A recording in which requests failed for another reason than the script's would prove nothing. */
 function isWhole(direct: Recording): void {
-  const failed = direct.answers
-    .filter(([, answer]) => (answer as { error?: unknown }).error !== undefined)
-    .map(([name]) => name);
-  expect(failed).toEqual(["cancelled", "no such resource", "no arguments", "no such prompt"]);
+  expect(failedSteps(direct)).toEqual([
+    "cancelled",
+    "no such resource",
+    "no arguments",
+    "no such prompt",
+  ]);
   expect(new Map(direct.answers).get("unknown to the script")).toEqual([]);
   expect(direct.asked.length).toBeGreaterThan(5);
   expect(direct.notifications.length).toBeGreaterThan(5);

@@ -3,7 +3,12 @@ import { once } from "node:events";
 import { rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import type { AddressInfo } from "node:net";
+import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
+import { WebSocketClientTransport } from "@modelcontextprotocol/sdk/client/websocket.js";
+import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
 import { describe, expect } from "vitest";
+import { WebSocket } from "ws";
 import {
   configure,
   type Daemon,
@@ -15,6 +20,9 @@ import {
 import { call, command, status } from "../support/holdfast-process.ts";
 import { isAlive, labTest, type Lab, touch, until } from "../support/lab.ts";
 import { freePort } from "../support/upstream-process.ts";
+
+// The official client takes the socket that browsers have; Node 20 has none.
+Object.assign(globalThis, { WebSocket });
 
 const append = ({ client }: Visitor, nonce: string) => call(client, "append", { nonce });
 const answers = async (visitor: Visitor, nonce: string) => {
@@ -132,6 +140,31 @@ describe("a daemon", () => {
       touch(gate);
     },
   );
+});
+
+describe("the end of a daemon", () => {
+  for (const [way, path, Way] of [
+    ["SSE", "/sse/one", SSEClientTransport],
+    ["WebSocket", "/ws/one", WebSocketClientTransport],
+  ] as const) {
+    labTest(`lets an answer in flight out over ${way}, and takes nothing new`, async (lab) => {
+      const daemon = await twoServers(lab);
+      const url = new URL(path, daemon.address);
+      if (way === "WebSocket") url.protocol = "ws:";
+      const client = new Client({ name: "e2e", version: "1.0.0" });
+      lab.onClose(() => client.close());
+      await client.connect(new Way(url) as Transport);
+      const gate = lab.path("gate");
+      const slow = call(client, "slow_append", { nonce: "slow", gate });
+      await until("the call to run", () => lab.nonces().includes("slow"));
+      daemon.signal("SIGTERM");
+      await said(daemon, "stopped by SIGTERM");
+      expect((await ping(daemon, "two")).status).toBe(503);
+      touch(gate);
+      expect((await slow).text).toBe("slow_append slow");
+      expect(await daemon.exited).toBe(0);
+    });
+  }
 });
 
 describe("a configuration that changes", () => {

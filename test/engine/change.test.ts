@@ -121,6 +121,41 @@ describe("other credentials", () => {
   });
 });
 
+describe("the lists that were seen under other credentials", () => {
+  it("are not shown any more, and clients that have them are told to ask again", async () => {
+    const [stage, client] = await begun();
+    const before = client.request("tools/list");
+    await stage.world.advance(10);
+    expect(client.answerTo(before)).toHaveProperty("result.tools");
+    stage.upstream.kill(failure("process_exit", "exited with code 7"));
+    await stage.world.advance(10);
+    const others = {
+      ...news(stage, {}, "others"),
+      catalogues: { load: () => undefined, save: () => undefined },
+    };
+    const changed = stage.branch.change(others, true, CAUSE);
+    const after = client.request("tools/list");
+    await stage.world.advance(1_000);
+    expect(client.answerTo(after)).toBeUndefined();
+    expect(client.notifications("notifications/tools/list_changed")).toEqual([]);
+    stage.upstream.down = undefined;
+    await stage.world.advance(30_000);
+    await changed;
+    expect(client.answerTo(after)).toHaveProperty("result.tools");
+    expect(client.notifications("notifications/tools/list_changed")).toHaveLength(1);
+  });
+});
+
+describe("trust that is withdrawn", () => {
+  it("makes a tool unsafe from the next call on", async () => {
+    const [stage, client] = await begun();
+    await stage.branch.change(news(stage, { trustAnnotations: false }), false, CAUSE);
+    client.call("read", "unsafe now");
+    await stage.world.advance(10);
+    expect((await stage.row("unsafe now")).safety).toBe("unsafe");
+  });
+});
+
 describe("another isolation", () => {
   it("leaves sessions to their rows, and they come back over connections of the other kind", async () => {
     const [stage, client] = await begun();

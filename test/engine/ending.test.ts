@@ -76,6 +76,21 @@ describe("an orderly end", () => {
     expect(stage.fatal).toEqual([]);
   });
 
+  it("does not wait for calls that their client gave up, and records them as cancelled", async () => {
+    const stage = await new Stage().start();
+    const client = await stage.connected();
+    stage.upstream.keeps.add("write").add("read");
+    const ids = [client.call("write", "a"), client.call("read", "b")];
+    await stage.world.advance(1);
+    for (const id of ids) client.cancel(id);
+    const startedAt = stage.world.now();
+    await drain(stage);
+    expect(stage.world.now() - startedAt).toBeLessThan(1_000);
+    expect(await stage.row("a")).toMatchObject({ state: "cancelled", executed: "unknown" });
+    for (const id of ids) expect(client.told(id)).toBeUndefined();
+    expect(stage.fatal).toEqual([]);
+  });
+
   it("tells a call that comes while it goes on that it is not executed", async () => {
     const stage = await new Stage().start();
     const client = await stage.connected();

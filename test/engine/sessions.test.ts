@@ -261,6 +261,20 @@ describe("a client that comes back without a key and without initialize", () => 
     expect(await after.branch.adopt(again.link)).toBeDefined();
   });
 
+  it("is given the one that was in use when the proxy was killed, not one that was lost long before", async () => {
+    const [stage, old] = await begun({ ...SSE, peer: "agent/1" });
+    old.handler.detached("the stream broke");
+    await stage.world.advance(61_000);
+    const last = await begin(stage, { ...SSE, key: "last", peer: "agent/1" });
+    const id = last.call("write", "w");
+    await stage.world.advance(10);
+    const after = await (await stage.next()).start();
+    const again = after.guest({ ...SSE, key: "new", peer: "agent/1" });
+    const handler = await after.branch.adopt(again.link);
+    expect(await handler?.resume([callOf(last, id)], again.stream())).toEqual([]);
+    expect(again.told(id)?.text).toBe("write w");
+  });
+
   it("is given none that is in use, another's, or one of several", async () => {
     const [stage, client] = await begun({ ...SSE, peer: "agent/1" });
     const link = (more: Partial<ClientLink>) =>
@@ -312,6 +326,30 @@ describe("more sessions than are allowed", () => {
     await stage.world.advance(1);
     expect(JSON.stringify(second.answerTo(id))).toContain("--max-sessions");
     expect(second.begun).toBe(0);
+  });
+
+  it("RM1: get the room of one that nobody uses, which is there again when it is asked for", async () => {
+    const limits = {
+      ...(await import("../support/stage.ts")).SETTINGS.limits,
+      sessionsPerProcess: 2,
+    };
+    const [stage, first] = await begun(HTTP, { settings: { limits } });
+    const listening = await begin(stage, { ...HTTP, key: "listening" });
+    first.isAway = true;
+    await stage.world.advance(9_000);
+    const early = stage.guest({ ...HTTP, key: "early" });
+    const refused = early.initialize();
+    await stage.world.advance(1);
+    expect(JSON.stringify(early.answerTo(refused))).toContain("--max-sessions");
+    await stage.world.advance(2_000);
+    await begin(stage, { ...HTTP, key: "third" });
+    expect(first.endings).toEqual(["idle"]);
+    expect(listening.endings).toEqual([]);
+    expect((await stage.proxy.control.status()).sessions).toHaveLength(2);
+    const back = await stage.returning(HTTP);
+    const id = back?.call("read", "again") ?? 0;
+    await stage.world.advance(100);
+    expect(back?.told(id)?.text).toBe("read again");
   });
 });
 

@@ -78,6 +78,7 @@ const aSession: SessionRow = {
   createdAt: NOW,
   lastSeenAt: NOW,
   endedAt: undefined,
+  detachedAt: undefined,
   timeoutMs: 1000,
 };
 

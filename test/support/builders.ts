@@ -128,6 +128,7 @@ export function aSession(overrides: Partial<SessionRow> = {}): SessionRow {
     createdAt: ACCEPTED_AT,
     lastSeenAt: ACCEPTED_AT,
     endedAt: undefined,
+    detachedAt: undefined,
     timeoutMs: 0,
     ...overrides,
   };

@@ -36,11 +36,21 @@ export function configure(lab: Lab, mcpServers: object, holdfast: object = {}): 
   writeFileSync(lab.path("holdfast.json"), JSON.stringify({ holdfast, mcpServers }));
 }
 
-/** Starts it with the lab's configuration; resolves when it listens, rejects if it ends before. */
-export async function startDaemon(lab: Lab, listen = "127.0.0.1:0"): Promise<Daemon> {
+/** A daemon that may not listen yet. */
+export interface Launched extends Omit<Daemon, "address"> {
+  /** Resolves to the address once it listens; rejects if it ends before. */
+  readonly listening: Promise<string>;
+}
+
+/** Starts it with the lab's configuration, and does not wait. */
+export function launchDaemon(
+  lab: Lab,
+  listen = "127.0.0.1:0",
+  env: Readonly<Record<string, string>> = {},
+): Launched {
   const args = [CLI, "serve", "--config", lab.path("holdfast.json"), "--listen", listen];
   const child = spawn(process.execPath, args, {
-    env: { ...lab.env },
+    env: { ...lab.env, ...env },
     stdio: ["ignore", "ignore", "pipe"],
   });
   const { pid } = child;
@@ -55,7 +65,7 @@ export async function startDaemon(lab: Lab, listen = "127.0.0.1:0"): Promise<Dae
     await exited;
   });
   let stderr = "";
-  const address = await new Promise<string>((resolve, reject) => {
+  const listening = new Promise<string>((resolve, reject) => {
     createInterface({ input: child.stderr }).on("line", (line) => {
       stderr += `${line}\n`;
       lab.log(`${line}\n`);
@@ -66,7 +76,15 @@ export async function startDaemon(lab: Lab, listen = "127.0.0.1:0"): Promise<Dae
       reject(new Error(`holdfast serve ended with ${String(how)} before it listened: ${stderr}`));
     });
   });
-  return { pid, address, stderr: () => stderr, signal: (name) => child.kill(name), exited };
+  // Nobody may be waiting for it when a test kills it.
+  listening.catch(() => undefined);
+  return { pid, listening, stderr: () => stderr, signal: (name) => child.kill(name), exited };
+}
+
+/** Starts it with the lab's configuration; resolves when it listens, rejects if it ends before. */
+export async function startDaemon(lab: Lab, listen?: string): Promise<Daemon> {
+  const launched = launchDaemon(lab, listen);
+  return { ...launched, address: await launched.listening };
 }
 
 export interface Visitor {

@@ -1,87 +1,7 @@
-/**
- * One script of requests against the official server-everything, through whatever transport is given,
- * recorded so that two runs can be compared answer by answer. What differs between any two runs of the
- * same server (times, random ids) is replaced by a word.
- */
-import { InMemoryTaskStore } from "@modelcontextprotocol/sdk/experimental/tasks";
-import { Client } from "@modelcontextprotocol/sdk/client/index.js";
+/** One script of requests against the official server-everything, recorded. */
+import type { Client } from "@modelcontextprotocol/sdk/client/index.js";
 import type { Transport } from "@modelcontextprotocol/sdk/shared/transport.js";
-import {
-  CreateMessageRequestSchema,
-  ElicitRequestSchema,
-  ListRootsRequestSchema,
-  type CreateTaskResult,
-  type Result,
-} from "@modelcontextprotocol/sdk/types.js";
-import { until } from "./lab.ts";
-import { normal, sorted } from "./normal.ts";
-
-export interface Recording {
-  /** What the client learned in the handshake. */
-  readonly server: unknown;
-  readonly answers: readonly (readonly [string, unknown])[];
-  /** Notifications as they arrived, without list_changed, sorted. */
-  readonly notifications: readonly unknown[];
-  readonly listChanges: ReadonlySet<string>;
-  /** What the server asked of the client, sorted. */
-  readonly asked: readonly unknown[];
-}
-
-const text = (value: string) => ({ type: "text" as const, text: value });
-
-interface Asking {
-  readonly method: string;
-  readonly params?: { readonly task?: { readonly ttl?: number | undefined } | undefined };
-}
-
-/** A client that can do everything a server may ask for, always with the same answer. */
-function ableClient(asked: unknown[]) {
-  const client = new Client(
-    { name: "interop", version: "1.0.0" },
-    {
-      capabilities: {
-        sampling: {},
-        elicitation: { form: {}, url: {} },
-        roots: { listChanged: true },
-        tasks: {
-          list: {},
-          cancel: {},
-          requests: { sampling: { createMessage: {} }, elicitation: { create: {} } },
-        },
-      },
-      taskStore: new InMemoryTaskStore(),
-    },
-  );
-  let roots = [{ uri: "file:///one", name: "one" }];
-  type Extra = Parameters<Parameters<typeof client.setRequestHandler>[1]>[1];
-  /** Answers at once, or as a task where the server asked for one. */
-  const reply = async <T extends Result>(request: Asking, extra: Extra, result: T) => {
-    asked.push(request);
-    const task = request.params?.task;
-    if (task === undefined || extra.taskStore === undefined) return result;
-    const created = await extra.taskStore.createTask({ ttl: task.ttl ?? null, pollInterval: 50 });
-    await extra.taskStore.storeTaskResult(created.taskId, "completed", result);
-    return { task: created } satisfies CreateTaskResult as unknown as T;
-  };
-  client.setRequestHandler(CreateMessageRequestSchema, (request, extra) =>
-    reply(request, extra, { model: "m", role: "assistant" as const, content: text("sampled") }),
-  );
-  client.setRequestHandler(ElicitRequestSchema, (request, extra) =>
-    reply(request, extra, {
-      action: "accept" as const,
-      ...(request.params.mode === "url" ? {} : { content: { name: "Ada" } }),
-    }),
-  );
-  client.setRequestHandler(ListRootsRequestSchema, (request) => {
-    asked.push(request);
-    return { roots };
-  });
-  const setRoots = async (names: readonly string[]) => {
-    roots = names.map((name) => ({ uri: `file:///${name}`, name }));
-    await client.sendRootsListChanged();
-  };
-  return { client, setRoots };
-}
+import { recordScript, type Recording, type Step } from "./recording.ts";
 
 /** Every listed tool with arguments that make its answer the same in every run. */
 const TOOL_CALLS: readonly (readonly [string, Record<string, unknown>])[] = [
@@ -110,66 +30,31 @@ const USED_OTHERWISE = [
   "simulate-research-query",
 ];
 
-export async function record(transport: Transport): Promise<Recording> {
-  const answers: [string, unknown][] = [];
-  const notifications: { method: string; params?: unknown }[] = [];
-  const asked: unknown[] = [];
-  const { client, setRoots } = ableClient(asked);
-  client.fallbackNotificationHandler = (notification) => {
-    notifications.push(notification);
-    return Promise.resolve();
-  };
-  /** One request: its answer, or its error, is written down. */
-  const step = async (name: string, request: () => Promise<unknown>): Promise<void> => {
-    const answer = await request().catch((error: unknown) => {
-      const { code, message, data } = error as { code?: number; message: string; data?: unknown };
-      return { error: { code, message, data } };
-    });
-    answers.push([name, normal(answer)]);
-  };
-  const heard = (what: string) =>
-    until(`a notification with ${what}`, () =>
-      notifications.some((notification) => JSON.stringify(notification).includes(what)),
+export const record = (transport: Transport): Promise<Recording> =>
+  recordScript(transport, async ({ client, step, heard, setRoots }) => {
+    await step("setLevel", () => client.setLoggingLevel("debug"));
+    await heard("Roots updated: 1");
+    await step("ping", () => client.ping());
+    await runLists(client, step);
+    await runTools(client, step);
+    await runInteractions(client, step);
+    await step("subscribe", () =>
+      client.subscribeResource({ uri: "demo://resource/dynamic/text/1" }),
     );
-
-  await client.connect(transport);
-  await step("setLevel", () => client.setLoggingLevel("debug"));
-  await heard("Roots updated: 1");
-  await step("ping", () => client.ping());
-  await runLists(client, step);
-  await runTools(client, step);
-  await runInteractions(client, step);
-  await step("subscribe", () =>
-    client.subscribeResource({ uri: "demo://resource/dynamic/text/1" }),
-  );
-  await step("toggle updates", () => client.callTool({ name: "toggle-subscriber-updates" }));
-  await heard("notifications/resources/updated");
-  await step("toggle updates", () => client.callTool({ name: "toggle-subscriber-updates" }));
-  await step("unsubscribe", () =>
-    client.unsubscribeResource({ uri: "demo://resource/dynamic/text/1" }),
-  );
-  await step("toggle logging", () => client.callTool({ name: "toggle-simulated-logging" }));
-  await heard("evel");
-  await step("toggle logging", () => client.callTool({ name: "toggle-simulated-logging" }));
-  await setRoots(["two", "three"]);
-  await heard("Roots updated: 2");
-  await step("roots", () => client.callTool({ name: "get-roots-list" }));
-  await runRefusals(client, step);
-  const server = {
-    capabilities: client.getServerCapabilities(),
-    info: client.getServerVersion(),
-    instructions: client.getInstructions(),
-  };
-  await client.close();
-  const isListChange = ({ method }: { method: string }) => method.endsWith("list_changed");
-  return {
-    server,
-    answers,
-    notifications: sorted(notifications.filter((heardOf) => !isListChange(heardOf))),
-    listChanges: new Set(notifications.filter(isListChange).map(({ method }) => method)),
-    asked: sorted(asked),
-  };
-}
+    await step("toggle updates", () => client.callTool({ name: "toggle-subscriber-updates" }));
+    await heard("notifications/resources/updated");
+    await step("toggle updates", () => client.callTool({ name: "toggle-subscriber-updates" }));
+    await step("unsubscribe", () =>
+      client.unsubscribeResource({ uri: "demo://resource/dynamic/text/1" }),
+    );
+    await step("toggle logging", () => client.callTool({ name: "toggle-simulated-logging" }));
+    await heard("evel");
+    await step("toggle logging", () => client.callTool({ name: "toggle-simulated-logging" }));
+    await setRoots(["two", "three"]);
+    await heard("Roots updated: 2");
+    await step("roots", () => client.callTool({ name: "get-roots-list" }));
+    await runRefusals(client, step);
+  });
 
 /**
  * Last of all: after an error over Streamable HTTP this SDK takes the stream up again without need, and
@@ -180,8 +65,6 @@ async function runRefusals(client: Client, step: Step): Promise<void> {
   await step("no arguments", () => client.getPrompt({ name: "args-prompt" }));
   await step("no such prompt", () => client.getPrompt({ name: "nothing" }));
 }
-
-type Step = (name: string, request: () => Promise<unknown>) => Promise<void>;
 
 async function runLists(client: Client, step: Step): Promise<void> {
   await step("tools", () => client.listTools());

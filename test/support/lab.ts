@@ -12,7 +12,7 @@ import { test } from "vitest";
 export interface Execution {
   readonly tool: string;
   readonly nonce: string;
-  readonly phase: "started" | "done";
+  readonly phase: "started" | "done" | "cancelled";
   readonly pid: number;
   readonly session?: string;
   readonly at: number;

@@ -1,17 +1,15 @@
-/** `holdfast serve` as a process of its own, on a free port of loopback, until the lab closes. */
-import { spawn } from "node:child_process";
-import { once } from "node:events";
-import { writeFileSync } from "node:fs";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
+/** `holdfast serve` in front of given servers, on a free port of loopback, until the lab closes. */
+import { configure, startDaemon } from "./daemon.ts";
 import type { Lab } from "./lab.ts";
-
-const CLI = fileURLToPath(new URL("../../dist/app/cli.js", import.meta.url));
 
 /** An entry of `mcpServers`, as users write it. */
 export type ServerEntry =
-  | { readonly command: string; readonly args?: readonly string[] }
-  | { readonly type: "http"; readonly url: string };
+  | {
+      readonly command: string;
+      readonly args?: readonly string[];
+      readonly env?: Readonly<Record<string, string>>;
+    }
+  | { readonly type: "http" | "sse" | "ws"; readonly url: string };
 
 export interface Serving {
   readonly pid: number;
@@ -24,35 +22,7 @@ export async function throughHoldfast(
   lab: Lab,
   mcpServers: Readonly<Record<string, ServerEntry>>,
 ): Promise<Serving> {
-  const file = lab.path("holdfast.json");
-  writeFileSync(file, JSON.stringify({ mcpServers }));
-  const args = [CLI, "serve", "--config", file, "--listen", "127.0.0.1:0"];
-  const child = spawn(process.execPath, args, {
-    env: { ...lab.env },
-    stdio: ["ignore", "ignore", "pipe"],
-  });
-  const { pid } = child;
-  if (pid === undefined) throw new Error("holdfast serve could not be started");
-  lab.watch(pid);
-  lab.onClose(async () => {
-    if (child.exitCode !== null || child.signalCode !== null) return;
-    const exited = once(child, "exit");
-    child.kill("SIGTERM");
-    await exited;
-  });
-  // Servers may be spoken of before it says where it listens itself.
-  const upstreamPorts = Object.values(mcpServers).map((entry) =>
-    "url" in entry ? new URL(entry.url).port : undefined,
-  );
-  const port = await new Promise<string>((resolve, reject) => {
-    createInterface({ input: child.stderr }).on("line", (line) => {
-      lab.log(`${line}\n`);
-      const said = /127\.0\.0\.1:(\d+)/.exec(line)?.[1];
-      if (said !== undefined && said !== "0" && !upstreamPorts.includes(said)) resolve(said);
-    });
-    child.on("exit", (code, signal) => {
-      reject(new Error(`holdfast serve ended with ${String(code ?? signal)} before it listened`));
-    });
-  });
-  return { pid, mcp: (name) => `http://127.0.0.1:${port}/mcp/${name}` };
+  configure(lab, mcpServers);
+  const { pid, address } = await startDaemon(lab);
+  return { pid, mcp: (name) => `${address}/mcp/${name}` };
 }

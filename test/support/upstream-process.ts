@@ -12,6 +12,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { TransportKind } from "../../src/core/transport.ts";
 import { isAlive, touch, until, type Lab } from "./lab.ts";
+import type { ServerEntry } from "./serve-process.ts";
 
 const LEDGER_SERVER = fileURLToPath(new URL("../fixtures/ledger-server.mjs", import.meta.url));
 
@@ -19,6 +20,10 @@ export interface Upstream {
   readonly kind: TransportKind;
   /** What follows Holdfast's options on its command line. */
   readonly target: readonly string[];
+  /** What a configuration file says of it. */
+  readonly entry: ServerEntry;
+  /** Where it listens; empty behind stdio. */
+  readonly url: string;
   /** Lets it run again (stdio: Holdfast starts it; else it listens when this resolves). */
   up(): Promise<void>;
   /** Kills it with SIGKILL, if it runs, and keeps it down. */
@@ -52,6 +57,9 @@ export const stdioUpstream: OpenUpstream = (lab) => {
   return Promise.resolve({
     kind: "stdio",
     target: ["--", process.execPath, LEDGER_SERVER, "stdio"],
+    // A daemon gives a server no more of its environment than it must.
+    entry: { command: process.execPath, args: [LEDGER_SERVER, "stdio"], env: lab.env },
+    url: "",
     up: () => {
       rmSync(lab.path("down"), { force: true });
       return Promise.resolve();
@@ -107,10 +115,10 @@ async function startServer(
   await listening;
 }
 
-const TARGETS: Readonly<Record<RemoteKind, (host: string) => readonly string[]>> = {
-  http: (host) => [`http://${host}/mcp`],
-  sse: (host) => ["--transport", "sse", `http://${host}/sse`],
-  ws: (host) => [`ws://${host}/mcp`],
+const URLS: Readonly<Record<RemoteKind, (host: string) => string>> = {
+  http: (host) => `http://${host}/mcp`,
+  sse: (host) => `http://${host}/sse`,
+  ws: (host) => `ws://${host}/mcp`,
 };
 
 async function openRemote(
@@ -123,9 +131,12 @@ async function openRemote(
   const send = signals(lab);
   await up();
   lab.onClose(() => killAll(lab));
+  const url = URLS[kind](`127.0.0.1:${String(port)}`);
   return {
     kind,
-    target: TARGETS[kind](`127.0.0.1:${String(port)}`),
+    target: kind === "sse" ? ["--transport", "sse", url] : [url],
+    entry: { type: kind, url },
+    url,
     up,
     down: () => killAll(lab),
     restart: async () => {

@@ -7,10 +7,10 @@ import type { Paint } from "../../observe/text.ts";
 import { ageText } from "../../observe/text.ts";
 import { didYouMean } from "../nearest.ts";
 import type { Folders } from "../options.ts";
-import type { Outside } from "./screen.ts";
-import { EXIT, paintFor } from "./screen.ts";
+import type { Outside, Say } from "./screen.ts";
+import { paintFor, sayer } from "./screen.ts";
 import type { CallSource } from "./sources.ts";
-import { findCall, findSources, upstreamNameOf } from "./sources.ts";
+import { findCall, upstreamNameOf, withSources } from "./sources.ts";
 
 export type CallsRequest =
   | { readonly verb: "list"; readonly states: readonly string[]; readonly limit: number }
@@ -98,8 +98,6 @@ function details(row: CallRow, upstreamName: string, paint: Paint): string {
     .join("");
 }
 
-type Say = (object: unknown, text: string) => number;
-
 async function list(
   request: CallsRequest & { verb: "list" },
   sources: readonly CallSource[],
@@ -167,16 +165,10 @@ export async function steerCalls(
   folders: Folders,
   outside: Outside,
 ): Promise<number> {
-  const sources = await findSources(folders, outside);
-  const say: Say = (object, text) => {
-    outside.out(isJson ? `${JSON.stringify(object)}\n` : text);
-    return EXIT.ok;
-  };
-  try {
-    return request.verb === "list"
-      ? await list(request, sources, outside, say)
-      : await steerOne(request, sources, outside, say);
-  } finally {
-    for (const source of sources) source.close();
-  }
+  const say = sayer(isJson, outside);
+  return withSources(folders, outside, (sources) =>
+    request.verb === "list"
+      ? list(request, sources, outside, say)
+      : steerOne(request, sources, outside, say),
+  );
 }

@@ -24,6 +24,16 @@ export interface Outside {
 
 export const EXIT = { ok: 0, degraded: 1, usage: 2 } as const;
 
+/** Tells what a command found: an object for programs, or words for people. Gives the exit code. */
+export type Say = (object: unknown, text: string) => number;
+
+export function sayer(isJson: boolean, outside: Pick<Outside, "out">): Say {
+  return (object, text) => {
+    outside.out(isJson ? `${JSON.stringify(object)}\n` : text);
+    return EXIT.ok;
+  };
+}
+
 /** https://no-color.org: any value that is not empty switches colours off. */
 export function wantsColor(outside: Pick<Outside, "around" | "isTerminal">): boolean {
   const { env } = outside.around;

@@ -8,10 +8,10 @@ import { ageText, many, safe } from "../../observe/text.ts";
 import type { Paint } from "../../observe/text.ts";
 import { isObject } from "../../wire/message.ts";
 import type { Folders } from "../options.ts";
-import type { Outside } from "./screen.ts";
-import { EXIT, paintFor } from "./screen.ts";
+import type { Outside, Say } from "./screen.ts";
+import { paintFor, sayer } from "./screen.ts";
 import type { CallSource } from "./sources.ts";
-import { findSources, pickOne, upstreamNameOf } from "./sources.ts";
+import { pickOne, upstreamNameOf, withSources } from "./sources.ts";
 
 export type SessionsRequest =
   | { readonly verb: "list"; readonly isAll: boolean; readonly limit: number }
@@ -138,8 +138,6 @@ async function tableOf(sessions: readonly Listed[], now: number, paint: Paint): 
   return `${table.toString()}\n`;
 }
 
-type Say = (object: unknown, text: string) => number;
-
 async function list(
   { isAll, limit }: SessionsRequest & { verb: "list" },
   all: readonly Located[],
@@ -164,19 +162,12 @@ export async function steerSessions(
   folders: Folders,
   outside: Outside,
 ): Promise<number> {
-  const sources = await findSources(folders, outside);
-  const say: Say = (object, text) => {
-    outside.out(isJson ? `${JSON.stringify(object)}\n` : text);
-    return EXIT.ok;
-  };
-  try {
-    const now = outside.world.now();
-    const all = await sessionsIn(sources, now);
-    if (request.verb === "list") return await list(request, all, outside, say);
+  const say = sayer(isJson, outside);
+  return withSources(folders, outside, async (sources) => {
+    const all = await sessionsIn(sources, outside.world.now());
+    if (request.verb === "list") return list(request, all, outside, say);
     const { source, id, session } = pickOne("session", request.id, all);
     await source.control.endSession(id);
     return say({ id }, `Session ${id} of ${safe(session.client)} has ended.\n`);
-  } finally {
-    for (const source of sources) source.close();
-  }
+  });
 }

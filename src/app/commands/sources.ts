@@ -94,8 +94,22 @@ async function endSession(journal: Journal, id: string, at: number): Promise<voi
   await journal.saveSession({ ...session, endedAt: at });
 }
 
+/** Works with all sources of these folders, and closes them. */
+export async function withSources<T>(
+  folders: Folders,
+  outside: Outside,
+  work: (sources: readonly CallSource[]) => Promise<T>,
+): Promise<T> {
+  const sources = await findSources(folders, outside);
+  try {
+    return await work(sources);
+  } finally {
+    for (const source of sources) source.close();
+  }
+}
+
 /** All sources of these folders; the caller closes them. Proxies that do not answer are told of. */
-export async function findSources(folders: Folders, outside: Outside): Promise<CallSource[]> {
+async function findSources(folders: Folders, outside: Outside): Promise<CallSource[]> {
   const sources: CallSource[] = [];
   const owned = new Set<string | undefined>();
   for (const { client, status } of await runningProxies(folders, outside)) {

@@ -59,6 +59,9 @@ export class Outlet {
     this.#response.write(
       `id: ${id}\nretry: ${String(RETRY_MS)}\n${hasPriming ? "data: \n" : ""}\n`,
     );
+    // Node keeps it until the end of the turn, in which calls by the dozen may be sent upstream; killed
+    // then, we would leave clients behind whose calls ran and who can't come back for them.
+    this.#response.socket?.uncork();
   }
 
   /** A comment, so that nobody on the way takes the stream for dead. */

@@ -123,9 +123,13 @@ class HttpListener implements NetworkListener {
     return `http://${authorityText({ host: address.address, port: address.port })}`;
   }
 
+  refuse(): void {
+    this.#isStopping = true;
+  }
+
   async stop(graceMs: number): Promise<void> {
     const { world, routes, upgrades } = this.#options;
-    this.#isStopping = true;
+    this.refuse();
     this.#stopReview?.();
     if (!this.#server.listening) return;
     const closed = deferred<undefined>();
@@ -170,7 +174,7 @@ class HttpListener implements NetworkListener {
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-    if (this.#sockets.answerOn(socket) !== undefined) {
+    if (this.#sockets.answersOn(socket).length > 0) {
       // Whoever is in between would take what follows for the answer that is due.
       socket.destroy();
       return;
@@ -234,21 +238,14 @@ class HttpListener implements NetworkListener {
 
   #onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
     const what = clientTrouble(error.code);
-    const answer = this.#sockets.answerOn(socket);
-    if (error.code === "ECONNRESET" || (answer !== undefined && !isTimeout(error))) {
-      socket.destroy();
-    } else if (answer === undefined) {
-      refuseSocket(socket, what);
-    } else if (answer.headersSent) {
-      // Its body is late, and it is answered already.
-      socket.destroy();
-    } else {
-      refuse(answer, { ...what, headers: ["Connection", "close"] });
-    }
+    const [answer, ...others] = this.#sockets.answersOn(socket);
+    if (error.code === "ECONNRESET") socket.destroy();
+    else if (answer === undefined) refuseSocket(socket, what);
+    // The answer that is due belongs to another request than the broken one, or was begun.
+    else if (answer.req.complete || answer.headersSent || others.length > 0) socket.destroy();
+    else refuse(answer, { ...what, headers: ["Connection", "close"] });
   }
 }
-
-const isTimeout = ({ code }: NodeJS.ErrnoException): boolean => code === "ERR_HTTP_REQUEST_TIMEOUT";
 
 const NOT_FOUND = trouble(404, "nothing is served at this path");
 const LATER: readonly string[] = ["Retry-After", "1"];

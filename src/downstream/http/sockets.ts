@@ -61,10 +61,9 @@ export class Sockets {
     });
   }
 
-  /** The answer that is due next on this connection, if one is. */
-  answerOn(socket: Duplex): ServerResponse | undefined {
-    const [first] = this.#answering.get(socket) ?? [];
-    return first;
+  /** The answers that are due on this connection, the next one first. */
+  answersOn(socket: Duplex): readonly ServerResponse[] {
+    return [...(this.#answering.get(socket) ?? [])];
   }
 
   /** A request on this connection was admitted. One that did not wait for its turn joins the others. */

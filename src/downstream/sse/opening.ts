@@ -8,6 +8,7 @@
  *      was being asked; what waits meanwhile is bounded.
  */
 import { errorText, RPC } from "../../base/errors.ts";
+import type { CancelTimer, World } from "../../base/world.ts";
 import type { ClientHandler, Door, Inbound, Log } from "../../ports.ts";
 import { formatError, parseMessage, type Batch, type Message } from "../../wire/message.ts";
 import { methodOf } from "../../wire/methods.ts";
@@ -15,10 +16,13 @@ import type { KeptLink } from "../kept-link.ts";
 
 /** Requests larger than this wait alone. */
 const WAITING_CHARS_MAX = 8 * 1024 * 1024;
+/** A client that begins does so as soon as it knows where to. */
+const SILENCE_MS = 250;
 
 export type Readable = Message | Batch;
 
 export interface OpeningOptions {
+  readonly world: World;
   readonly link: KeptLink;
   readonly door: Door;
   readonly log: Log;
@@ -31,13 +35,28 @@ export class Opening {
   /** What came since the door was asked; undefined while it is not. */
   #waiting: Readable[] | undefined;
   #waitingChars = 0;
+  #stopWaiting: CancelTimer | undefined;
 
   constructor(options: OpeningOptions) {
     this.#options = options;
   }
 
+  /**
+   * The client named a protocol version, which an answer to `initialize` tells: it is given its session
+   * though it may have nothing to say. Not at once, for one that names it always and begins anew.
+   */
+  expectReturn(): void {
+    const { world, link } = this.#options;
+    this.#stopWaiting = world.timer(SILENCE_MS, () => {
+      if (this.#waiting !== undefined || !link.isNew || !link.isOpen()) return;
+      this.#waiting = [];
+      void this.#return();
+    });
+  }
+
   /** False where no more can wait. Only while the link is not bound. */
   receive(message: Readable): boolean {
+    this.#stopWaiting?.();
     if (this.#waiting === undefined && beginsAnew(message)) {
       this.#begin(message);
       return true;
