@@ -1,5 +1,7 @@
 /** Makes the connector for what a run wraps. */
+import { ConfigError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
+import { failure } from "../core/failure.ts";
 import type { TransportKind } from "../core/transport.ts";
 import type { Connector, Log } from "../ports.ts";
 import { stdioConnector } from "../upstream/stdio.ts";
@@ -58,14 +60,22 @@ const REMOTE: Readonly<Record<RemoteKind, (options: RemoteOptions) => Promise<Co
   ws: async (options) => (await import("../upstream/websocket.ts")).webSocketConnector(options),
 };
 
-/** A transport is loaded only where it is used: start-up time is a promise. */
+/**
+ * A transport is loaded only where it is used: start-up time is a promise. What it finds wrong with the
+ * configuration then is this server's trouble, and nobody else's.
+ */
 function lazily(kind: RemoteKind, target: string, load: () => Promise<Connector>): Connector {
   let connector: Connector | undefined;
   return {
     kind,
     target,
     async dial(events, resume, signal) {
-      connector ??= await load();
+      try {
+        connector ??= await load();
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error;
+        return { kind: "failed", failure: failure("spawn_failed", error.message) };
+      }
       return connector.dial(events, resume, signal);
     },
   };

@@ -6,10 +6,11 @@ import { createHash } from "node:crypto";
 import { ConfigError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import { minimalEnvironment } from "../upstream/environment.ts";
+import { configuredHeaders } from "../upstream/http/headers.ts";
 import { configCandidates, type ConfigFile, loadConfig } from "./config.ts";
 import { controlPath, resolveFolders, type Surroundings } from "./folders.ts";
 import { identifyByName, identityKey } from "./identity.ts";
-import type { Folders, OptionKey, RunPlan, Settings } from "./options.ts";
+import type { Folders, OptionKey, RunPlan, Settings, Target } from "./options.ts";
 import { OPTION_KEYS } from "./option-table.ts";
 import type { FlagValues, Layer } from "./resolve.ts";
 import { envLayer, flagLayer, optionOf, resolveSettings } from "./resolve.ts";
@@ -153,6 +154,7 @@ function upstreamPlan(
     );
   }
   const entry = readServer(file, name, around, minimalEnvironment);
+  checkHeaders(entry.target, `${file.path}: ${file.sections.get(name) ?? "mcpServers"}.${name}`);
   const own = [flagLayer(flags, around.cwd), envLayer(around.env, around.cwd)];
   const layers = [...own, entry.layer, file.layer];
   const { settings, given } = resolveSettings(layers, entry.target.kind, around.home);
@@ -172,6 +174,17 @@ function upstreamPlan(
     controlPath: controlPath(folders.run, around.pid, around.platform),
     identity: identifyByName(name, entry.target, key, world),
   };
+}
+
+/** Now, and not when the first client wants that server: whoever saves the file is still looking. */
+function checkHeaders(target: Target, where: string): void {
+  if (target.kind === "stdio") return;
+  try {
+    configuredHeaders(new URL(target.url), target.headers);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    throw new ConfigError(`${where}: ${error.message}`);
+  }
 }
 
 /** What concerns the whole process is the same in every plan of it. */

@@ -62,6 +62,29 @@ export function clientFacts(handshake: JsonObject): ClientFacts {
   };
 }
 
+/** What is kept of one session in memory and on disk (promise P7): characters, and resources. */
+const HANDSHAKE_MAX_CHARS = 262_144;
+const SUBSCRIPTIONS_MAX = 1_000;
+const SUBSCRIPTIONS_MAX_CHARS = 262_144;
+
+/** Why a session can't begin with `initialize` params of that many characters; undefined if it can. */
+export function handshakeRefusal(chars: number): string | undefined {
+  if (chars <= HANDSHAKE_MAX_CHARS) return undefined;
+  return `initialize has ${String(chars)} characters, and may have ${String(HANDSHAKE_MAX_CHARS)}`;
+}
+
+/** Why one more resource can't be subscribed to; undefined if it can. */
+export function subscriptionRefusal(known: readonly string[], uri: string): string | undefined {
+  if (known.includes(uri)) return undefined;
+  if (known.length >= SUBSCRIPTIONS_MAX) {
+    return `this session has ${String(SUBSCRIPTIONS_MAX)} subscriptions, and may not have more`;
+  }
+  const chars = known.reduce((sum, one) => sum + one.length, uri.length);
+  if (chars <= SUBSCRIPTIONS_MAX_CHARS) return undefined;
+  const max = String(SUBSCRIPTIONS_MAX_CHARS);
+  return `the URIs of a session's subscriptions may have ${max} characters together`;
+}
+
 /** The public id of the session that a key opens; the key can't be made from it. */
 export function sessionIdOf(keyDigest: string): string {
   return `s_${keyDigest.slice(0, 24)}`;

@@ -5,8 +5,16 @@
  * Z1. Every request gets exactly one answer, except one that its client cancelled.
  * Z2. The lists are answered from the catalogue where the upstream can't answer (promise P6).
  */
+import { RPC } from "../base/errors.ts";
+import { subscriptionRefusal } from "../core/session.ts";
 import type { ClientStream } from "../ports.ts";
-import { formatResult, isObject, parseMessage, type RequestMessage } from "../wire/message.ts";
+import {
+  formatError,
+  formatResult,
+  isObject,
+  parseMessage,
+  type RequestMessage,
+} from "../wire/message.ts";
 import { LISTS, type ListKind, methodOf } from "../wire/methods.ts";
 import { type Accepted, Admission, type Caller } from "./admission.ts";
 import type { ControlTool } from "./control-tool.ts";
@@ -58,6 +66,13 @@ export class Requests {
       return;
     }
     const before = member.session;
+    const why =
+      state.kind === "subscribe" ? subscriptionRefusal(before.subscriptions, state.uri) : undefined;
+    if (why !== undefined) {
+      const error = { code: RPC.internal, message: `Not executed: ${why}` };
+      outgoing.reply(stream, idText, formatError(idText, error), false);
+      return;
+    }
     if (!line.members.remember(member, state)) {
       outgoing.reply(stream, idText, formatResult(idText, {}), false);
       return;

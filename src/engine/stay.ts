@@ -5,7 +5,7 @@
  * SY1. A session that its client can return to is on disk before the client hears of it.
  */
 import { JournalError, RPC } from "../base/errors.ts";
-import type { SessionRow } from "../core/session.ts";
+import { handshakeRefusal, type SessionRow } from "../core/session.ts";
 import type { SessionStatus } from "../core/status.ts";
 import type { ClientLink, ClientStream } from "../ports.ts";
 import { formatError, type JsonObject, type RequestMessage } from "../wire/message.ts";
@@ -193,7 +193,7 @@ export class Stay {
     const refuse = (why: string) => {
       answer(formatError(idText, { code: RPC.internal, message: `Not executed: ${why}` }));
     };
-    const refusal = this.#hooks.refusal();
+    const refusal = this.#hooks.refusal() ?? handshakeRefusal(request.text.length);
     if (refusal !== undefined) {
       refuse(refusal);
       return;

@@ -36,8 +36,9 @@ const oneLine = (text: string) =>
 
 const word = (value: string | number | boolean) => {
   const text = oneLine(String(value));
+  // JSON leaves some control characters as they are, such as the one that begins a command in 8 bits.
   return typeof value === "string" && (text === "" || /[\s="]/.test(text))
-    ? JSON.stringify(String(value))
+    ? oneLine(JSON.stringify(String(value)))
     : text;
 };
 
@@ -57,7 +58,7 @@ export function createLog(options: LogOptions): Log {
   const line = (level: LogLevel, message: string, fields: LogFields) => {
     const at = new Date(options.world.now()).toISOString();
     return options.format === "json"
-      ? `${JSON.stringify({ ...fields, at, level, message })}\n`
+      ? `${oneLine(JSON.stringify({ ...fields, at, level, message }))}\n`
       : pretty(at, level, message, fields, options.hasColor === true);
   };
   return (level, message, fields = {}) => {

@@ -111,6 +111,7 @@ export class ChildConnection implements Connection {
 
   send(text: string, about: Outbound): boolean {
     if (this.#state.kind !== "running") return false;
+    if (about.kind === "notification" && this.#writer.isCongested) return false;
     return this.#writer.send(text, about.kind === "request" ? about.id : undefined);
   }
 

@@ -22,9 +22,14 @@ export function spawnFailure(error: unknown, attempt: SpawnAttempt): Failure {
 
 function folderTrouble(cwd: string | undefined): string | undefined {
   if (cwd === undefined) return undefined;
-  const stat = statSync(cwd, { throwIfNoEntry: false });
-  if (stat === undefined) return `the working folder "${cwd}" does not exist`;
-  return stat.isDirectory() ? undefined : `the working folder "${cwd}" is not a folder`;
+  try {
+    const stat = statSync(cwd, { throwIfNoEntry: false });
+    if (stat === undefined) return `the working folder "${cwd}" does not exist`;
+    return stat.isDirectory() ? undefined : `the working folder "${cwd}" is not a folder`;
+  } catch (error) {
+    // Such as a folder on the way to it that may not be entered.
+    return `the working folder "${cwd}" can't be used: ${errorText(error)}`;
+  }
 }
 
 function commandTrouble(error: unknown, { command, cwd, path }: SpawnAttempt): string {

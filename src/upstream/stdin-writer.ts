@@ -3,6 +3,7 @@
  *
  * I1. What waits here was not handed to the operating system: when the child ends, these messages
  *     provably did not run. So a child that does not read leaves few calls in doubt.
+ *     What waits unasked for (notifications, answers) is counted, so that it can be bounded (promise P7).
  * I2. An error of the pipe is reported once and never thrown.
  */
 import type { Writable } from "node:stream";
@@ -11,11 +12,15 @@ import type { World } from "../base/world.ts";
 
 /** Characters handed over in one write; a longer message goes alone. */
 const WRITE_CHARS_MAX = 256 * 1024;
+/** More than this in notifications is not kept for a server that does not read. */
+export const NOTICES_MAX_CHARS = 16 * 1024 * 1024;
 
 interface Waiting {
   readonly text: string;
   /** The id of a request whose fate somebody waits for. */
   requestId: string | undefined;
+  /** 0 for requests: of those the engine lets only so many go. */
+  readonly noticeChars: number;
 }
 
 export class StdinWriter {
@@ -23,6 +28,7 @@ export class StdinWriter {
   readonly #stdin: Writable;
   readonly #onBroken: (cause: string) => void;
   #waiting: Waiting[] = [];
+  #noticeChars = 0;
   #isScheduled = false;
   #isWriting = false;
   #isOpen = true;
@@ -36,10 +42,17 @@ export class StdinWriter {
     });
   }
 
+  /** The child leaves so much unread that notifications only pile up. */
+  get isCongested(): boolean {
+    return this.#noticeChars > NOTICES_MAX_CHARS;
+  }
+
   /** False if the pipe is closed: no byte of `text` was or will be written. */
   send(text: string, requestId: string | undefined): boolean {
     if (!this.#isOpen || !this.#stdin.writable) return false;
-    this.#waiting.push({ text, requestId });
+    const noticeChars = requestId === undefined ? text.length : 0;
+    this.#noticeChars += noticeChars;
+    this.#waiting.push({ text, requestId, noticeChars });
     if (!this.#isScheduled && !this.#isWriting) {
       this.#isScheduled = true;
       this.#world.soon(() => {
@@ -87,8 +100,9 @@ export class StdinWriter {
     const waiting = this.#waiting;
     let chunk = "";
     let count = 0;
-    for (const { text } of waiting) {
+    for (const { text, noticeChars } of waiting) {
       if (count > 0 && chunk.length + text.length > WRITE_CHARS_MAX) break;
+      this.#noticeChars -= noticeChars;
       chunk += `${onOneLine(text)}\n`;
       count++;
     }

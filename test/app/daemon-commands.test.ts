@@ -1,4 +1,5 @@
 /** `holdfast sessions`, `events` and `restart`, as a person types them, against proxies behind real sockets. */
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { RefusedError } from "../../src/base/errors.ts";
@@ -10,7 +11,7 @@ import { journalReader } from "../../src/app/journals.ts";
 import { openJournals } from "../../src/store/folder.ts";
 import { aHandshake, aSession } from "../support/builders.ts";
 import { aFeed, aProxy } from "./support/control.ts";
-import { makeRow, testFolder, testOutside } from "./support/outside.ts";
+import { makeRow, surroundings, testFolder, testOutside } from "./support/outside.ts";
 import {
   makeSession,
   makeStatus,
@@ -54,6 +55,24 @@ const asleep = aSession({
 const expired = { ...asleep, id: "s_expired", timeoutMs: HOUR / 2 };
 const left = { ...asleep, id: "s_left", transport: "stdio", keyDigest: undefined } as const;
 const ended = { ...asleep, id: "s_ended", endedAt: SAMPLE_NOW - 5 };
+
+describe("a command that looks at what runs", () => {
+  test.each([
+    ["is not JSON", '{"mcpServers": {"a" {}}}', /:1:21: this is not JSON/],
+    ["has a wrong option", '{"holdfast": {"hold": "soon"}, "mcpServers": {}}', /hold: "soon"/],
+  ])("does so also where the configuration %s, and says that", async (_what, text, words) => {
+    const folder = testFolder();
+    writeFileSync(join(folder, "holdfast.json"), text);
+    // The usual folders of somebody who lives here.
+    const around = { ...surroundings(folder), env: {} };
+    const { code, out, error } = await run(folder, ["sessions"], { around });
+    expect({ code, out }).toEqual({ code: 0, out: "No sessions.\n" });
+    expect(error).toMatch(words);
+    expect(error).toMatch(/so this is about .*holdfast\n$/);
+    const named = ["sessions", "--state-dir", folder];
+    expect(await run(folder, named, { around })).toMatchObject({ error: "" });
+  });
+});
 
 describe("holdfast sessions", () => {
   const proxyWithSessions = (folder: string) =>

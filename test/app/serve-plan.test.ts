@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import type { OptionKey } from "../../src/app/options.ts";
 import { makeServePlan, remakeServePlan, type ServeRequest } from "../../src/app/serve-plan.ts";
+import { ConfigError } from "../../src/base/errors.ts";
 import { realWorld } from "../../src/base/world.ts";
 import { surroundings, testFolder } from "./support/outside.ts";
 
@@ -60,6 +61,18 @@ describe("a daemon's plan", () => {
       settings: { holdMs: 5_000 },
     });
     expect([old?.target.kind, ws?.target.kind]).toEqual(["sse", "ws"]);
+  });
+
+  test.each([
+    ["a value with a line break", { "X-Token": "s3cret\n" }, /headers?.*"X-Token"/],
+    ["a name that is none", { "X Token": "s3cret" }, /"X Token"/],
+    ["one that the transport decides", { Host: "s3cret" }, /"Host"/],
+  ])("does not start with a header that can't be sent: %s", (_what, headers, words) => {
+    const plan = () => one({ url: "https://h/mcp", headers });
+    expect(plan).toThrow(ConfigError);
+    expect(plan).toThrow(/holdfast\.json: mcpServers\.gh: /);
+    expect(plan).toThrow(words);
+    expect(plan).not.toThrow(/s3cret/);
   });
 
   test("leaves disabled entries out", () => {

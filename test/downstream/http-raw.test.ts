@@ -10,6 +10,7 @@ import {
   face,
   INITIALIZE,
   Raw,
+  reply,
   rpc,
 } from "../support/http-door.ts";
 import { VirtualWorld } from "../support/virtual-world.ts";
@@ -283,6 +284,28 @@ describe("an upgrade", () => {
     "HTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA",
     ...more,
   ];
+
+  it.each(["websocket", "h2c"])(
+    "to %s that does not wait for the answer before it ends the connection",
+    async (to) => {
+      const [at, client] = await served();
+      at.door.onRequest = ({ request, stream }) => {
+        if (request.method !== "slow") reply(stream, request.idText, {});
+      };
+      const body = rpc(7, "slow");
+      const raw = new Raw(at).write(
+        ...HEAD,
+        `Mcp-Session-Id: ${client.key}`,
+        `Content-Length: ${String(body.length)}`,
+        "",
+        `${body}${upgrade("/ws/box", to, "Host: localhost", "", "").join("\r\n")}`,
+      );
+      await raw.closed();
+      expect(raw.text).toBe("");
+      expect(at.visits).toEqual([]);
+      await isServed(client);
+    },
+  );
 
   it("to WebSocket reaches its route only at its path, from an allowed Origin", async () => {
     const [at] = await served();

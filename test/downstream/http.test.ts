@@ -445,6 +445,27 @@ describe("a session", () => {
     expect(await alice.ask(rpc(1, "ping"))).toMatchObject({ status: 401 });
   });
 
+  it("NL3: loses a stream also where somebody else asked for more on its connection", async () => {
+    const revoked = new Set<string>();
+    const at = await face({
+      gatekeeper: {
+        admit: (bearer = "local") => ({ kind: "admitted", principal: bearer }),
+        stillAdmits: (principal) => !revoked.has(principal),
+      },
+    });
+    const alice = await clientOf(at, "2025-11-25", { authorization: "Bearer alice" });
+    const raw = new Raw(at).write(
+      ...["GET /mcp/box HTTP/1.1", "Host: localhost", "Accept: text/event-stream"],
+      ...[`Mcp-Session-Id: ${alice.key}`, "Authorization: Bearer alice", "", ""],
+    );
+    await raw.says("text/event-stream");
+    raw.write("GET /mcp/box HTTP/1.1", "Host: localhost", "Authorization: Bearer bob", "", "");
+    await until("the second request", () => raw.socket.bytesWritten > 200);
+    expect(await alice.ask(rpc(1, "ping"))).toMatchObject({ status: 200 });
+    revoked.add("alice");
+    await raw.closed();
+  });
+
   it("is taken up once, however many requests come back with its key", async () => {
     const first = await face();
     const client = await clientOf(first);

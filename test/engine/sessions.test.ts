@@ -420,3 +420,40 @@ describe("an upstream that is taken out of service", () => {
     expect(stage.fatal).toEqual([]);
   });
 });
+
+describe("what is kept of a session", () => {
+  it("is bounded: one resource too many is refused, and one less makes room again", async () => {
+    const [stage, client] = await begun(HTTP);
+    for (let i = 0; i < 1_000; i++) {
+      client.request("resources/subscribe", { uri: `file:///${String(i)}` });
+    }
+    await stage.world.advance(100);
+    const sent = () => stage.upstream.methods.filter((m) => m === "resources/subscribe").length;
+    expect(sent()).toBe(1_000);
+    const refused = client.request("resources/subscribe", { uri: "file:///more" });
+    const known = client.request("resources/subscribe", { uri: "file:///7" });
+    await stage.world.advance(10);
+    expect(JSON.stringify(client.answerTo(refused))).toContain(
+      "Not executed: this session has 1000",
+    );
+    expect(JSON.stringify(client.answerTo(known))).not.toContain("error");
+    expect(sent()).toBe(1_001);
+    client.request("resources/unsubscribe", { uri: "file:///7" });
+    client.request("resources/subscribe", { uri: "file:///more" });
+    await stage.world.advance(10);
+    expect(sent()).toBe(1_002);
+  });
+
+  it("is bounded: URIs and a handshake that are too long are refused", async () => {
+    const [stage, client] = await begun(HTTP);
+    const id = client.request("resources/subscribe", { uri: "x".repeat(300_000) });
+    await stage.world.advance(10);
+    expect(JSON.stringify(client.answerTo(id))).toContain("262144 characters together");
+    expect(stage.upstream.methods).not.toContain("resources/subscribe");
+    const other = stage.guest({ ...HTTP, key: "another" });
+    const begins = other.initialize("other", { experimental: { x: "x".repeat(300_000) } });
+    await stage.world.advance(10);
+    expect(JSON.stringify(other.answerTo(begins))).toContain("Not executed: initialize has 300");
+    expect(other.begun).toBe(0);
+  });
+});

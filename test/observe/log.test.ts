@@ -48,6 +48,13 @@ describe("lines", () => {
     expect(lines).toHaveLength(1);
     expect(lines[0]?.slice(0, -1)).not.toMatch(/[\u0000-\u001f]/);
   });
+
+  test.each(["pretty", "json"] as const)("as %s show no command of 8 bits either", (format) => {
+    const { log, lines } = collected("info", format);
+    log("info", "a \u009b2J b", { why: "c \u009b2J d\u2028" });
+    expect(lines.join()).not.toMatch(/[\u007f-\u009f\u2028]/);
+    expect(lines.join()).toContain("c \\u009b2J d");
+  });
 });
 
 describe("logging never throws", () => {

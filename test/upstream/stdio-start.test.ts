@@ -29,6 +29,16 @@ describe("a command that cannot be started", () => {
     expect(other.failure.message).toMatch(/is not a folder/);
   });
 
+  it.each(["inside/a/file", "with\0nothing", "x".repeat(300)])(
+    "is told apart from a working folder that can't even be looked at: %j",
+    async (name) => {
+      writeFileSync(join(folder, "inside"), "");
+      const upstream = await dial([], { cwd: join(folder, name) });
+      expect(upstream.failure).toMatchObject({ kind: "spawn_failed" });
+      expect(upstream.failure.message).toMatch(/the working folder ".*" /s);
+    },
+  );
+
   it("is named when it is no program, when its interpreter is missing, and by its path", async () => {
     writeFileSync(join(folder, "plain"), "echo", { mode: 0o644 });
     writeFileSync(join(folder, "script"), "#!/no/such/interpreter\n", { mode: 0o755 });

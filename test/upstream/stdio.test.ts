@@ -241,6 +241,19 @@ describe("sending", () => {
     expect(upstream.call("1-1", "echo", {})).toBe(false);
   });
 
+  it("to a child that does not read keeps 16 MiB of notifications, every request, and no more", async () => {
+    const upstream = await dial(["deaf"]);
+    const text = "z".repeat(1_048_576);
+    const takes = () => upstream.connection.send(text, { kind: "notification" });
+    let taken = 0;
+    while (taken < 100 && takes()) taken++;
+    expect(taken).toBeGreaterThan(15);
+    expect(taken).toBeLessThan(20);
+    expect(upstream.call("1-1", "echo", { text })).toBe(true);
+    process.kill(upstream.pid, "SIGKILL");
+    await upstream.down();
+  });
+
   it("to a child that does not read leaves what was not written refused, when it is killed", async () => {
     const upstream = await dial(["deaf"]);
     const text = "z".repeat(100_000);

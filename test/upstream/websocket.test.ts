@@ -269,6 +269,20 @@ describe("the end of a connection", () => {
     expect(recorder.outcomes("1-5")).toMatchObject([{ kind: "refused" }]);
   });
 
+  it("keeps 16 MiB of notifications for a server that does not read, and every request", async () => {
+    const server = await serve();
+    const { connection } = await session(server);
+    await until("initialized to arrive", () => server.calls("notifications/initialized")[0]);
+    server.tcp[0]?.pause();
+    const big = "x".repeat(1_048_576);
+    let taken = 0;
+    while (taken < 100 && connection.send(big, { kind: "notification" })) taken++;
+    expect(taken).toBeGreaterThan(15);
+    expect(taken).toBeLessThan(40);
+    expect(connection.send(request("1-2", "tools/call", { big }), asUnsafe("1-2"))).toBe(true);
+    server.tcp[0]?.resetAndDestroy();
+  });
+
   it("by us is a close frame with 1000; nobody is told", async () => {
     const server = await serve();
     const { connection, recorder, heard } = await inFlight(server);

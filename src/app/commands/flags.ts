@@ -9,7 +9,7 @@ import { canRepeat } from "../option-kinds.ts";
 import type { OptionKey } from "../option-table.ts";
 import type { Folders } from "../options.ts";
 import { absolutePath, envLayer, flagLayer, optionOf, resolveSettings } from "../resolve.ts";
-import type { FlagValues } from "../resolve.ts";
+import type { FlagValues, Layer } from "../resolve.ts";
 import { readInteger } from "../values.ts";
 import { flagUsage } from "./help.ts";
 import type { Outside } from "./screen.ts";
@@ -52,14 +52,31 @@ export function placesOf(
   const asked =
     typeof given === "string" ? absolutePath(given, around.cwd, around.home) : undefined;
   const hasFolder = own.some((layer) => layer.has("stateDir"));
-  // A file that is broken stops `run`; looking at what runs needs it only for its state folder.
-  const file = hasFolder ? undefined : loadConfig(asked, around);
-  const layers = file === undefined ? own : [...own, file.layer];
-  const { settings } = resolveSettings(layers, "stdio", around.home);
-  return {
-    folders: resolveFolders(settings, around),
-    ...(asked === undefined ? {} : { asked }),
-  };
+  const foldersBy = (layers: readonly Layer[]) =>
+    resolveFolders(resolveSettings(layers, "stdio", around.home).settings, around);
+  const folders = hasFolder ? foldersBy(own) : foldersByFile(own, asked, outside, foldersBy);
+  return { folders, ...(asked === undefined ? {} : { asked }) };
+}
+
+/**
+ * A file that is broken stops `run`. Who looks at what runs needs it only for its state folder, and may
+ * well look because it is broken.
+ */
+function foldersByFile(
+  own: readonly Layer[],
+  asked: string | undefined,
+  outside: Outside,
+  foldersBy: (layers: readonly Layer[]) => Folders,
+): Folders {
+  try {
+    const file = loadConfig(asked, outside.around);
+    return foldersBy(file === undefined ? own : [...own, file.layer]);
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    const folders = foldersBy(own);
+    outside.error(`holdfast: ${error.message}\nholdfast: so this is about ${folders.state}\n`);
+    return folders;
+  }
 }
 
 /** What the command that ran answers with. */

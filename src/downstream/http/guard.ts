@@ -14,6 +14,7 @@
  *      no name was resolved; any other name passes only if tokens are asked for, because browsers add
  *      none by themselves, so a page that got this far still has nothing to show.
  * G12. A request with an `Origin` passes only if it has one and that is loopback or allowed.
+ *      One without passes unless the browser says that a page elsewhere had it sent.
  * G13. Nothing of a refused request is repeated in our headers.
  */
 import type { Admittance, Gatekeeper } from "../../ports.ts";
@@ -65,7 +66,10 @@ export function checkEntry(
   gatekeeper: Gatekeeper,
   upstream: string,
 ): Entry {
-  const misplaced = checkHost(headers["host"], policy) ?? checkOrigin(headers["origin"], policy);
+  const misplaced =
+    checkHost(headers["host"], policy) ??
+    checkOrigin(headers["origin"], policy) ??
+    checkSite(headers);
   if (misplaced !== undefined) return misplaced;
   const shown = readBearer(headers["authorization"]);
   const token = shown.kind === "token" ? shown.token : undefined;
@@ -136,6 +140,17 @@ export function checkOrigin(
     403,
     `requests from ${text} are not allowed; if they should be, add it to allowedOrigins`,
   );
+}
+
+/**
+ * An image or a link on a page elsewhere is a GET without an `Origin`. The page sees nothing of the
+ * answer, but it could open one stream after the other.
+ */
+export function checkSite(headers: DistinctHeaders): Refusal | undefined {
+  if (headers["origin"] !== undefined) return undefined;
+  const isElsewhere = headers["sec-fetch-site"]?.some((site) => /^(cross|same)-site$/.test(site));
+  if (isElsewhere !== true) return undefined;
+  return refused(403, "requests that a page elsewhere has a browser send are not allowed");
 }
 
 export type Shown =

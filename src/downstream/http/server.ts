@@ -18,6 +18,7 @@ import type { Door, Gatekeeper, Log, NetworkListener } from "../../ports.ts";
 import { refuse, trouble, type Trouble } from "./answers.ts";
 import { authorityText } from "./authority.ts";
 import { dropRest } from "./body.ts";
+import { welcomePage } from "./cors.ts";
 import { checkEntry, type DoorPolicy } from "./guard.ts";
 import { type Place, readPlace } from "./paths.ts";
 import type { Route, UpgradeRoute, Visit } from "./route.ts";
@@ -152,6 +153,10 @@ class HttpListener implements NetworkListener {
     this.#sockets.answering(socket, response);
     // A client that goes away in the middle ends its response; `close` tells it.
     response.on("error", () => undefined);
+    if (welcomePage(request, response, this.#options.policy())) {
+      dropRest(request, this.#options.world);
+      return;
+    }
     const entrance = this.#enter(request, socket);
     if (entrance.kind === "refused") {
       refuse(response, entrance.trouble);
@@ -169,6 +174,11 @@ class HttpListener implements NetworkListener {
   }
 
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    if (this.#sockets.answersOn(socket).length > 0) {
+      // Whoever is in between would take what follows for the answer that is due.
+      socket.destroy();
+      return;
+    }
     if (request.headers.upgrade?.toLowerCase() !== "websocket") {
       readmit(request, socket, head);
       this.#server.emit("connection", socket);

@@ -18,8 +18,8 @@ export class Sockets {
   readonly #max: number;
   readonly #all = new Set<Duplex>();
   readonly #surplus = new WeakSet<Duplex>();
-  /** Who used it last, and for what. */
-  readonly #users = new Map<Duplex, SocketUser>();
+  /** Whose answers may still go out there, and for what they asked. */
+  readonly #users = new Map<Duplex, readonly SocketUser[]>();
   /** Answers under way, in the order of their requests: nothing else may be written there. */
   readonly #answering = new WeakMap<Duplex, Set<ServerResponse>>();
 
@@ -66,14 +66,20 @@ export class Sockets {
     return [...(this.#answering.get(socket) ?? [])];
   }
 
-  /** A request on this connection was admitted. */
+  /** A request on this connection was admitted. One that did not wait for its turn joins the others. */
   usedBy(socket: Duplex, user: SocketUser): void {
-    if (this.#all.has(socket)) this.#users.set(socket, user);
+    if (!this.#all.has(socket)) return;
+    const hasOthers = (this.#answering.get(socket)?.size ?? 0) > 1;
+    const others = hasOthers ? (this.#users.get(socket) ?? []) : [];
+    const isKnown = others.some(
+      ({ principal, upstream }) => principal === user.principal && upstream === user.upstream,
+    );
+    this.#users.set(socket, isKnown ? others : [...others, user]);
   }
 
   /** Cuts the connections of those who would not be admitted any more: streams last longer than tokens. */
   review(isAdmitted: (user: SocketUser) => boolean): void {
-    for (const [socket, user] of this.#users) if (!isAdmitted(user)) socket.destroy();
+    for (const [socket, users] of this.#users) if (!users.every(isAdmitted)) socket.destroy();
   }
 
   destroyAll(): void {

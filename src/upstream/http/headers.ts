@@ -35,8 +35,8 @@ const SESSION_ID = /^[\x21-\x7e]{1,1024}$/;
 export const isSessionId = (value: string): boolean => SESSION_ID.test(value);
 
 /**
- * The configured headers as name, value, name, value …. Throws `ConfigError` for a header that can't
- * be sent or that the transport decides; the message never shows a value.
+ * The configured headers as name, value, name, value …. Throws `ConfigError` for a header or a
+ * user and password that can't be sent, or a header that the transport decides; the message never shows a value.
  */
 export function configuredHeaders(url: URL, headers: Readonly<Record<string, string>>): string[] {
   const flat: string[] = [];
@@ -56,10 +56,19 @@ export function configuredHeaders(url: URL, headers: Readonly<Record<string, str
   }
   if (!names.has("user-agent")) flat.push("user-agent", "mcp-holdfast");
   if (url.username !== "" && !names.has("authorization")) {
-    const pair = `${decodeURIComponent(url.username)}:${decodeURIComponent(url.password)}`;
-    flat.push("authorization", `Basic ${Buffer.from(pair).toString("base64")}`);
+    flat.push("authorization", `Basic ${Buffer.from(userAndPassword(url)).toString("base64")}`);
   }
   return flat;
+}
+
+function userAndPassword({ username, password }: URL): string {
+  try {
+    return `${decodeURIComponent(username)}:${decodeURIComponent(password)}`;
+  } catch {
+    throw new ConfigError(
+      "the user or password in the URL has a % that begins no escape (%25 is one)",
+    );
+  }
 }
 
 export class HeaderSet {

@@ -71,6 +71,7 @@ export class SocketConnection implements Connection {
 
   send(text: string, about: Outbound): boolean {
     if (this.#state !== "open") return false;
+    if (about.kind === "notification" && this.#writer.isCongested) return false;
     const isRequest = about.kind === "request" || about.kind === "handshake";
     if (!this.#writer.send(text, isRequest ? about.id : undefined)) return false;
     const bytes = Buffer.byteLength(text);

@@ -7,17 +7,21 @@
  */
 import { WebSocket } from "ws";
 import type { World } from "../../base/world.ts";
+import { NOTICES_MAX_CHARS } from "../stdin-writer.ts";
 
 interface Waiting {
   readonly text: string;
   /** The id of a request whose fate somebody waits for. */
   requestId: string | undefined;
+  /** 0 for requests: of those the engine lets only so many go. */
+  readonly noticeChars: number;
 }
 
 export class SocketWriter {
   readonly #world: World;
   readonly #socket: WebSocket;
   #waiting: Waiting[] = [];
+  #noticeChars = 0;
   /** Frames handed to the socket; only what becomes of the last one counts. */
   #writes = 0;
   #isWriting = false;
@@ -27,11 +31,21 @@ export class SocketWriter {
     this.#socket = socket;
   }
 
+  /** The server leaves so much unread that notifications only pile up. */
+  get isCongested(): boolean {
+    return this.#noticeChars > NOTICES_MAX_CHARS;
+  }
+
   /** False if the socket is not open: no byte of `text` was or will be written. */
   send(text: string, requestId: string | undefined): boolean {
     if (this.#socket.readyState !== WebSocket.OPEN) return false;
-    if (this.#isWriting) this.#waiting.push({ text, requestId });
-    else this.#write(text);
+    if (!this.#isWriting) {
+      this.#write(text);
+      return true;
+    }
+    const noticeChars = requestId === undefined ? text.length : 0;
+    this.#noticeChars += noticeChars;
+    this.#waiting.push({ text, requestId, noticeChars });
     return true;
   }
 
@@ -69,6 +83,7 @@ export class SocketWriter {
     while (!this.#isWriting) {
       const next = this.#waiting.shift();
       if (next === undefined) return;
+      this.#noticeChars -= next.noticeChars;
       this.#write(next.text);
     }
   }
