@@ -18,6 +18,7 @@ export async function runProxy(plan: RunPlan): Promise<number> {
     },
     // The client may still read: its listener stops when everything is answered.
     onEnding: () => undefined,
+    isRevoked: () => false,
     onDrained: () => Promise.resolve(),
   });
   const branch = engine.proxy.add(engine.contextOf(plan));

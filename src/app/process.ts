@@ -44,6 +44,8 @@ export interface ProcessPlan {
 export interface ProcessHooks extends Pick<ProxyOptions, "onEmpty" | "serving"> {
   /** The end has begun: nothing more is taken, but answers still go out. */
   onEnding(): void;
+  /** The grant of this principal to use that upstream is gone. */
+  isRevoked(principal: string, upstream: string): boolean;
   /** All is answered that will be. Its promise is part of the end. */
   onDrained(): Promise<void>;
 }
@@ -171,6 +173,7 @@ export class EngineProcess {
     const settings = engineSettings(plan);
     const { world, log, feed, fatal } = this;
     return {
+      isRevoked: (principal) => this.#hooks.isRevoked(principal, plan.name),
       world,
       log,
       feed,

@@ -47,6 +47,7 @@ class Daemon {
       onEnding: () => {
         this.#refuse();
       },
+      isRevoked: (principal, upstream) => this.#gatekeeper.isRevoked(principal, upstream),
       onDrained: () => this.#stop(),
       serving: () => this.#serving(),
     });

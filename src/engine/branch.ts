@@ -236,7 +236,10 @@ export class Branch implements Door {
       if (session?.keyDigest === undefined) continue;
       stay.showPresence();
       // Nobody can come back to it any more, not even for a call that never ends.
-      if (stay.isAway(session.timeoutMs)) due.push(stay.dismiss("nobody used it for too long"));
+      if (this.context.isRevoked(session.principal))
+        due.push(stay.dismiss("its token is not valid any more"));
+      else if (stay.isAway(session.timeoutMs))
+        due.push(stay.dismiss("nobody used it for too long"));
       else if (idleMs !== undefined && stay.isIdle(idleMs)) due.push(stay.park());
     }
     for (const line of this.lines.all()) this.lines.tidy(line);

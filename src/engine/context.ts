@@ -31,6 +31,8 @@ export interface EngineContext {
   readonly gate: Gate;
   readonly tally: Tally;
   readonly feed: Feed;
+  /** Its grant to use this upstream is gone for sure: nothing of it is sent any more. */
+  readonly isRevoked: (principal: string) => boolean;
   /** A bug or a lost journal: the process must end and recover. */
   readonly fatal: (error: unknown) => void;
 }

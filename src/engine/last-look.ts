@@ -12,10 +12,15 @@ export const OTHER_CREDENTIALS =
 export function lastLook(
   context: EngineContext,
   cataloguer: Cataloguer,
+  principal: string,
   call: LiveCall,
 ): CallChange | undefined {
   const at = context.world.now();
   const { id } = call.row;
+  if (context.isRevoked(principal)) {
+    const cause = "the token that it was accepted under was revoked or has expired";
+    return { kind: "expire", id, cause, at };
+  }
   if (call.row.credentials !== context.identity.credentials) {
     return { kind: "expire", id, cause: OTHER_CREDENTIALS, at };
   }

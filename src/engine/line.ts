@@ -72,6 +72,7 @@ export class Line {
     const keeper = () => this.keeper;
     const queue = () => this.queue;
     this.queue = new Queue(context, {
+      principal: plan.principal,
       supervisor,
       cataloguer,
       keeper,

@@ -19,6 +19,8 @@ import type { Supervisor } from "./supervisor.ts";
 import type { Claim, Slot } from "./turns.ts";
 
 export interface QueueHooks {
+  /** Whose calls these are. */
+  readonly principal: string;
   readonly supervisor: () => Supervisor;
   readonly cataloguer: () => Cataloguer;
   readonly keeper: () => Keeper;
@@ -255,7 +257,7 @@ export class Queue {
     const channel = this.#openChannel();
     if (channel === undefined) return false;
     for (let [call] = this.#ready(lane); call !== undefined; [call] = this.#ready(lane)) {
-      const how = lastLook(this.#context, this.#hooks.cataloguer(), call);
+      const how = lastLook(this.#context, this.#hooks.cataloguer(), this.#hooks.principal, call);
       this.#hooks.keeper().release(call);
       this.#laneOf.delete(call);
       lane.take();

@@ -457,3 +457,40 @@ describe("what is kept of a session", () => {
     expect(other.begun).toBe(0);
   });
 });
+
+describe("a token that is revoked", () => {
+  const OWNED = { ...HTTP, principal: "t_1" } as const;
+
+  it("has nothing of it sent any more, and ends its sessions", async () => {
+    const [stage, client] = await begun(OWNED);
+    stage.upstream.kill(away);
+    const id = client.call("write", "revoked");
+    await stage.world.advance(10);
+    stage.revoked.add("t_1");
+    stage.upstream.down = undefined;
+    await stage.world.advance(5_000);
+    expect(client.told(id)?.text).toContain("revoked");
+    expect(client.told(id)?.meta?.["executed"]).toBe("no");
+    expect(stage.upstream.ledger).toEqual([]);
+    const other = await begin(stage, { ...HTTP, key: "other", principal: "t_2" });
+    await stage.world.advance(60_000);
+    expect(client.endings).toEqual(["its token is not valid any more"]);
+    expect(other.endings).toEqual([]);
+    stage.revoked.clear();
+    expect(await stage.returning(OWNED)).toBeUndefined();
+  });
+
+  it("has nothing sent of what it left behind when the proxy was killed, either", async () => {
+    const [stage, client] = await begun(OWNED);
+    stage.upstream.kill(away);
+    client.call("write", "left");
+    await stage.world.advance(10);
+    const after = await stage.next();
+    after.revoked.add("t_1");
+    after.upstream.down = undefined;
+    await after.start();
+    await after.world.advance(10_000);
+    expect(after.upstream.ledger).toEqual([]);
+    expect(await after.row("left")).toMatchObject({ state: "expired", executed: "no" });
+  });
+});

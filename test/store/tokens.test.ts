@@ -367,6 +367,13 @@ describe("the gatekeeper", () => {
     await revoke("narrow");
     await world.advance(100);
     expect([still(narrow.token, "a"), still(brief.token, "a")]).toEqual([false, true]);
+    const isRevoked = (id: string) => gatekeeper.isRevoked(id, "a");
+    expect([narrow.token.id, brief.token.id, "local", "t_x"].map(isRevoked)).toEqual([
+      true,
+      false,
+      false,
+      true,
+    ]);
     await world.advance(60_000);
     expect(still(brief.token, "a")).toBe(false);
   });

@@ -60,7 +60,15 @@ export class QueueRig {
     };
     this.gate = new Gate({ world: this.world, settings: own, fatal });
     const identity = { credentials: aRow().credentials };
-    const context = { world: this.world, settings: own, identity, gate: this.gate, fatal };
+    const isRevoked = () => false;
+    const context = {
+      world: this.world,
+      settings: own,
+      identity,
+      gate: this.gate,
+      fatal,
+      isRevoked,
+    };
     this.lines = Array.from({ length: lines }, () =>
       this.#newLine(context as unknown as EngineContext),
     );
@@ -163,6 +171,7 @@ export class QueueRig {
       isServing: false,
       gatedUntil: 0,
       queue: new Queue(context, {
+        principal: "local",
         supervisor: () =>
           ({
             serving: line.isServing ? ({} as Channel) : undefined,

@@ -420,6 +420,8 @@ export class Stage {
   catalogue: Catalogue;
   readonly branch: Branch;
   readonly feed = new Feed();
+  /** Principals whose tokens were revoked. */
+  readonly revoked = new Set<string>();
   readonly #ready = deferred<Journal>();
 
   constructor(options: StageOptions = {}) {
@@ -455,6 +457,7 @@ export class Stage {
       gate: this.gate,
       tally: new Tally(),
       feed: this.feed,
+      isRevoked: (principal) => this.revoked.has(principal),
       fatal,
     };
     this.proxy = new Proxy(context, {

@@ -36,6 +36,8 @@ export interface GatekeeperOptions {
 }
 
 export interface TokenGatekeeper extends Gatekeeper {
+  /** Whether the grant of one who was admitted is gone for sure; false where that can't be known now. */
+  isRevoked(principal: string, upstream: string): boolean;
   /** Why nobody is let in, in words for `status`; undefined while the file can be read. */
   trouble(): string | undefined;
   /** How many tokens are neither revoked nor expired. */
@@ -102,6 +104,13 @@ class FileGatekeeper implements TokenGatekeeper {
     const token = this.#known.byId.get(principal);
     if (token === undefined || stateOf(token, this.#options.world.now()) !== "valid") return false;
     return isFor(token, upstream);
+  }
+
+  isRevoked(principal: string, upstream: string): boolean {
+    this.#lookAgain();
+    // Who came before there were tokens has nothing that could be revoked.
+    if (this.#known.kind !== "some" || principal === LOCAL_PRINCIPAL) return false;
+    return !this.stillAdmits(principal, upstream);
   }
 
   trouble(): string | undefined {
