@@ -43,12 +43,17 @@ export class Returning {
   async resume(callIds: readonly string[], stream: ClientStream): Promise<readonly string[]> {
     const unknown: string[] = [];
     for (const id of callIds) {
-      const recalled = await this.#parts.registry.recall(id);
-      const isTaken = recalled !== undefined && this.#isOwn(recalled.row);
-      if (!isTaken || !(this.#takeUp(recalled.row, stream) || this.#give(recalled, stream)))
-        unknown.push(id);
+      // A call that ends during the first look is neither live any more nor ended in what was read.
+      const isFound = (await this.#look(id, stream)) || (await this.#look(id, stream));
+      if (!isFound) unknown.push(id);
     }
     return unknown;
+  }
+
+  async #look(id: string, stream: ClientStream): Promise<boolean> {
+    const recalled = await this.#parts.registry.recall(id);
+    if (recalled === undefined || !this.#isOwn(recalled.row)) return false;
+    return this.#takeUp(recalled.row, stream) || this.#give(recalled, stream);
   }
 
   /** All that this session has not been given, in the order in which it was asked. */

@@ -1,4 +1,5 @@
 /** What clients that come back, and sessions that end, must never bring about. */
+import { deferred } from "../../src/base/async.ts";
 import { describe, expect, it } from "vitest";
 import { JournalError } from "../../src/base/errors.ts";
 import { failure } from "../../src/core/failure.ts";
@@ -29,6 +30,35 @@ async function begin(stage: Stage, link: Partial<ClientLink>): Promise<ScriptedC
 
 const answersTo = (client: ScriptedClient, id: number) =>
   client.got.filter((message) => message["id"] === id && !("method" in message));
+
+describe("a call that ends while its client asks for it", () => {
+  it("is answered all the same, though what was read of it is old", async () => {
+    const stage = await new Stage().start();
+    const client = stage.guest({ transport: "http", canResume: true, key: "key-of-a-client" });
+    client.initialize();
+    await stage.world.advance(1);
+    stage.upstream.keeps.add("write");
+    const id = client.call("write", "w");
+    await stage.world.advance(10);
+    client.isAway = true;
+    const find = stage.journal.find.bind(stage.journal);
+    const gate = deferred<undefined>();
+    stage.journal.find = async (callId) => {
+      const row = await find(callId);
+      await gate.promise;
+      return row;
+    };
+    const back = stage.guest({});
+    const callId = client.accepted.get(String(id)) ?? "none";
+    const resumed = client.handler.resume([callId], back.stream());
+    await stage.world.advance(1);
+    stage.upstream.answer("w", "written");
+    await stage.world.advance(10);
+    gate.resolve(undefined);
+    expect(await resumed).toEqual([]);
+    expect(back.told(id)?.text).toBe("written");
+  });
+});
 
 describe("a deferred call whose caller was told that it runs late", () => {
   async function deferred(): Promise<[Stage, ScriptedClient, number]> {
