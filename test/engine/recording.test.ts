@@ -2,30 +2,19 @@
 import { describe, expect, it } from "vitest";
 import { JournalError } from "../../src/base/errors.ts";
 import { failure } from "../../src/core/failure.ts";
-import { Stage, type ScriptedClient } from "../support/stage.ts";
-
-const HTTP = { transport: "http", canResume: true, key: "key-of-a-client" } as const;
-
-async function begun(): Promise<[Stage, ScriptedClient]> {
-  const stage = await new Stage().start();
-  const client = stage.guest(HTTP);
-  client.initialize();
-  await stage.world.advance(1);
-  client.notify("notifications/initialized");
-  await stage.world.advance(1);
-  return [stage, client];
-}
+import { begun, HTTP } from "../support/guests.ts";
+import type { Stage, ScriptedClient } from "../support/stage.ts";
 
 /** A read that the server keeps; it has been in flight for as long as a record needs. */
 async function slowRead(): Promise<[Stage, ScriptedClient, number]> {
-  const [stage, client] = await begun();
+  const [stage, client] = await begun(HTTP);
   stage.upstream.keeps.add("read");
   return [stage, client, client.call("read", "r")];
 }
 
 describe("a read of a client that can come back", () => {
   it("that is answered at once leaves no row and has no id", async () => {
-    const [stage, client] = await begun();
+    const [stage, client] = await begun(HTTP);
     const id = client.call("read", "r");
     await stage.world.advance(1_000);
     expect(client.told(id)?.text).toBe("read r");
@@ -91,7 +80,7 @@ describe("a read of a client that can come back", () => {
   });
 
   it("that had to wait for an earlier call to leave is recorded all the same", async () => {
-    const [stage, client] = await begun();
+    const [stage, client] = await begun(HTTP);
     stage.upstream.keeps.add("read");
     stage.journal.hold("admit");
     client.call("write", "w");
@@ -115,7 +104,7 @@ describe("a read of a client that can come back", () => {
   });
 
   it("that has to wait is on disk at once, like any other call", async () => {
-    const [stage, client] = await begun();
+    const [stage, client] = await begun(HTTP);
     stage.upstream.kill(failure("reset", "away"));
     const id = client.call("read", "r");
     await stage.world.advance(1);
@@ -124,7 +113,7 @@ describe("a read of a client that can come back", () => {
   });
 
   it("never waits for a commit, and one that writes always does", async () => {
-    const [stage, client] = await begun();
+    const [stage, client] = await begun(HTTP);
     stage.journal.hold("admit");
     const read = client.call("read", "r");
     await stage.world.advance(1);

@@ -3,30 +3,11 @@ import { deferred } from "../../src/base/async.ts";
 import { describe, expect, it } from "vitest";
 import { JournalError } from "../../src/base/errors.ts";
 import { failure } from "../../src/core/failure.ts";
-import type { ClientLink } from "../../src/ports.ts";
 import type { JsonObject } from "../../src/wire/message.ts";
-import { Stage, type ScriptedClient, type StageOptions } from "../support/stage.ts";
+import { begin, begun, HTTP, WS } from "../support/guests.ts";
+import { Stage, type ScriptedClient } from "../support/stage.ts";
 
 const away = failure("reset", "away");
-const HTTP = { transport: "http", canResume: true, key: "key-of-a-client" } as const;
-const WS = { transport: "ws", key: "key-of-a-socket" } as const;
-
-async function begun(
-  link: Partial<ClientLink>,
-  options: StageOptions = {},
-): Promise<[Stage, ScriptedClient]> {
-  const stage = await new Stage(options).start();
-  return [stage, await begin(stage, link)];
-}
-
-async function begin(stage: Stage, link: Partial<ClientLink>): Promise<ScriptedClient> {
-  const client = stage.guest(link);
-  client.initialize();
-  await stage.world.advance(10);
-  client.notify("notifications/initialized");
-  await stage.world.advance(10);
-  return client;
-}
 
 const answersTo = (client: ScriptedClient, id: number) =>
   client.got.filter((message) => message["id"] === id && !("method" in message));

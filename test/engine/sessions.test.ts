@@ -2,29 +2,10 @@
 import { describe, expect, it } from "vitest";
 import { failure } from "../../src/core/failure.ts";
 import type { ClientLink } from "../../src/ports.ts";
-import { Stage, type ScriptedClient, type StageOptions } from "../support/stage.ts";
+import { begin, begun, HTTP, SSE, WS } from "../support/guests.ts";
+import { Stage, type ScriptedClient } from "../support/stage.ts";
 
 const away = failure("reset", "away");
-const HTTP = { transport: "http", canResume: true, key: "key-of-a-client" } as const;
-const WS = { transport: "ws", key: "key-of-a-socket" } as const;
-const SSE = { transport: "sse", canResume: true, key: "key-of-a-stream" } as const;
-
-async function begun(
-  link: Partial<ClientLink>,
-  options: StageOptions = {},
-): Promise<[Stage, ScriptedClient]> {
-  const stage = await new Stage(options).start();
-  return [stage, await begin(stage, link)];
-}
-
-async function begin(stage: Stage, link: Partial<ClientLink>): Promise<ScriptedClient> {
-  const client = stage.guest(link);
-  client.initialize();
-  await stage.world.advance(1);
-  client.notify("notifications/initialized");
-  await stage.world.advance(1);
-  return client;
-}
 
 /** The id by which the client may ask for the answer of this request. */
 const callOf = (client: ScriptedClient, id: number): string =>
