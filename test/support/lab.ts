@@ -93,7 +93,7 @@ async function closeLab(lab: Lab, tasks: readonly (() => Promise<void>)[], watch
     }
     throw new Error(`left running: ${left.join(", ")}`);
   } finally {
-    rmSync(lab.folder, { recursive: true, force: true, maxRetries: 5 });
+    rmSync(lab.folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
   }
 }
 
