@@ -1,6 +1,7 @@
 /** The shape of `holdfast status --json`: one proxy process as it is now. Names are pinned by a test. */
 import type { TransportKind } from "./transport.ts";
 import type { FailureKind } from "./failure.ts";
+import type { RestoredFrom, SnapshotStatus } from "./snapshot.ts";
 
 /** The states of an upstream connection; the same words in code, status and docs. */
 export type UpstreamState =
@@ -23,7 +24,15 @@ export interface RecoveryReport {
   readonly expired: number;
   readonly putInDoubt: number;
   /** Set when the journal holds less than was once synced: a restored backup or a lost WAL. */
-  readonly wentBackwards?: { readonly expectedSeq: number; readonly foundSeq: number };
+  readonly wentBackwards?: WentBackwards;
+}
+
+/** Calls up to `foundSeq` may have run since; those after it were accepted later, and are sound. */
+export interface WentBackwards {
+  readonly expectedSeq: number;
+  readonly foundSeq: number;
+  /** Set where it is known why: it was restored from a snapshot. */
+  readonly restored?: RestoredFrom;
 }
 
 export interface JournalStats {
@@ -115,6 +124,8 @@ export interface ProxyStatus {
   readonly heldForPerson: number;
   readonly journal: JournalStats;
   readonly recovery: RecoveryReport | undefined;
+  /** Undefined where none are made. */
+  readonly snapshots: SnapshotStatus | undefined;
   readonly calls: {
     readonly accepted: number;
     readonly answered: number;
