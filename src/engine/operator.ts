@@ -52,7 +52,10 @@ export class Operator implements Control {
     return (await this.#hooks.registry.recall(id))?.row;
   }
 
-  /** A new call that repeats an ended one (T15); the old row stays as it is. */
+  /**
+   * A new call that repeats an ended one (T15); the old row stays as it is. One that waits for a person
+   * is withdrawn by that: the person has decided.
+   */
   async retry(id: string): Promise<string> {
     const { row } = await this.#recall(id);
     const branch = [...this.#hooks.branches()].find(
@@ -63,8 +66,9 @@ export class Operator implements Control {
     const session = await this.#sessionFor(row, branch);
     const { world } = this.#context;
     const { settings, identity, bounds } = branch.context;
+    const ended = isTerminal(row.state) ? row : await this.#withdrawHeld(row);
     const repeated: CallRow = {
-      ...repeatedCall(row, world.newId("c"), world.now(), settings.deferTtlMs),
+      ...repeatedCall(ended, world.newId("c"), world.now(), settings.deferTtlMs),
       sessionId: session.id,
       credentials: identity.credentials,
     };
@@ -83,6 +87,12 @@ export class Operator implements Control {
     line.dispatcher.adopt(call);
     line.supervisor.want();
     return repeated.id;
+  }
+
+  /** The row as it is then; as it was where it is not held. */
+  async #withdrawHeld(row: CallRow): Promise<CallRow> {
+    const isMine = await this.#hooks.cancelHeld(row.id, "repeated by an operator as a new call");
+    return isMine ? (await this.#recall(row.id)).row : row;
   }
 
   /** Over which connection an operator's repetition runs: its session's own, else any other. */

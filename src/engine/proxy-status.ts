@@ -3,9 +3,11 @@ import type {
   JournalStats,
   ProxyStatus,
   RecoveryReport,
+  WentBackwards,
   ServingStatus,
   SessionStatus,
 } from "../core/status.ts";
+import type { SnapshotStatus } from "../core/snapshot.ts";
 import type { Branch } from "./branch.ts";
 import { sumOf } from "./tally.ts";
 
@@ -21,6 +23,7 @@ export interface StatusParts {
   /** Of this process's own journal first. */
   readonly opened: readonly RecoveryReport[];
   readonly serving: ServingStatus | undefined;
+  readonly snapshots: SnapshotStatus | undefined;
 }
 
 const OPENING: JournalStats = {
@@ -53,13 +56,14 @@ export function proxyStatus(parts: StatusParts): ProxyStatus {
     heldForPerson,
     journal: journal ?? OPENING,
     recovery: opened[0],
+    snapshots: parts.snapshots,
     calls,
     failures,
   };
 }
 
 function reasonsOf(parts: StatusParts, sessions: readonly SessionStatus[]): readonly string[] {
-  const { journal, heldForPerson, opened, serving } = parts;
+  const { journal, heldForPerson, opened, serving, snapshots } = parts;
   const reasons = new Set<string>();
   for (const { upstream } of sessions) {
     // An upstream that nobody has asked for yet is not missing.
@@ -71,11 +75,19 @@ function reasonsOf(parts: StatusParts, sessions: readonly SessionStatus[]): read
     reasons.add(`the journal is in memory only: ${journal.degraded}`);
   if (heldForPerson > 0)
     reasons.add(`${String(heldForPerson)} calls of an earlier process wait for a person`);
-  if (opened.some((report) => report.wentBackwards !== undefined))
-    reasons.add("the journal holds less than was once written to it");
+  for (const { wentBackwards } of opened)
+    if (wentBackwards !== undefined) reasons.add(backwardsText(wentBackwards));
+  if (snapshots?.failure !== undefined)
+    reasons.add(`no snapshot of the journal was made: ${snapshots.failure.message}`);
   if (serving?.problem !== undefined)
     reasons.add(`the configuration on disk is not used: ${serving.problem}`);
   if (serving?.doorTrouble !== undefined)
     reasons.add(`tokens can't be checked, so nobody is let in: ${serving.doorTrouble}`);
   return [...reasons];
+}
+
+function backwardsText({ restored }: WentBackwards): string {
+  if (restored === undefined) return "the journal holds less than was once written to it";
+  const at = new Date(restored.snapshotAt).toISOString();
+  return `a journal was restored from a snapshot of ${at}: what happened after it is missing`;
 }

@@ -7,6 +7,7 @@
 import { JournalError } from "../base/errors.ts";
 import type { CallRow } from "../core/call.ts";
 import type { ProxyStatus, ServingStatus } from "../core/status.ts";
+import type { SnapshotStatus } from "../core/snapshot.ts";
 import type { Control, Door, Journal } from "../ports.ts";
 import { Branch } from "./branch.ts";
 import { Caretaker } from "./caretaker.ts";
@@ -14,7 +15,7 @@ import type { EngineContext, ProcessContext } from "./context.ts";
 import { newControlTool } from "./control-tool.ts";
 import { drain, untilJournalOpen } from "./drain.ts";
 import { startHeartbeat } from "./heartbeat.ts";
-import { Held } from "./held.ts";
+import { Held, maySinceHaveRun } from "./held.ts";
 import { Operator } from "./operator.ts";
 import { proxyStatus } from "./proxy-status.ts";
 import { Registry } from "./registry.ts";
@@ -32,6 +33,7 @@ export interface ProxyOptions {
   readonly onEmpty: (cause: string) => void;
   /** What a daemon tells of itself. */
   readonly serving?: () => ServingStatus | undefined;
+  readonly snapshots?: () => SnapshotStatus | undefined;
 }
 
 /** A recovered journal, and whose it is. */
@@ -189,11 +191,9 @@ export class Proxy {
   /** Calls of an upstream that is not configured wait for a person, or for their deadline. */
   #holdOrphans(): void {
     for (const one of this.#opened) {
-      const { report, live } = one.recovery;
-      const isSound = !one.isAbandoned && report.wentBackwards === undefined;
-      for (const row of live) {
+      for (const row of one.recovery.live) {
         if (this.#branchOf(row) !== undefined) continue;
-        this.#orphaned().add(one.journal, row, isSound);
+        this.#orphaned().add(one.journal, row, !maySinceHaveRun(one, row));
       }
     }
   }
@@ -256,7 +256,7 @@ export class Proxy {
   }
 
   #status(): ProxyStatus {
-    const { version, pid, serving } = this.#options;
+    const { version, pid, serving, snapshots } = this.#options;
     const branches = [...this.#branches.values()];
     const held = branches.reduce((sum, { rescuer }) => sum + rescuer.held.size, 0);
     return proxyStatus({
@@ -269,6 +269,7 @@ export class Proxy {
       journal: this.#journal?.stats(),
       opened: this.#opened.map(({ recovery }) => recovery.report),
       serving: serving?.(),
+      snapshots: snapshots?.(),
     });
   }
 }

@@ -8,6 +8,7 @@
  */
 import { ConfigError, JournalError, errorText } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
+import type { WentBackwards } from "../core/status.ts";
 import type { Journal, Log, Recovery } from "../ports.ts";
 import { journalFiles, journalNumbers, makeFolders, networkFileSystem } from "./layout.ts";
 import type { JournalFiles } from "./layout.ts";
@@ -44,7 +45,7 @@ export interface Leftover {
   readonly journal: Journal;
   readonly recovery: Recovery;
   readonly path: string;
-  /** Set where none of its live calls may be run, in words: they may have run since. */
+  /** Set where not all of its live calls may be run, in words: they may have run since. */
   readonly heldBecause: string | undefined;
   readonly isAbandoned: boolean;
 }
@@ -157,16 +158,14 @@ class Opener {
 
   async #careFor(files: JournalFiles, opened: OpenedJournal): Promise<void> {
     const isAbandoned = isMarkedAbandoned(files.abandonedPath);
+    const recovery = await opened.journal.recover(this.#options.world.now());
     const heldBecause = isAbandoned
       ? `${files.path} was given up after a disk error while its process went on`
-      : opened.wentBackwards
-        ? `${files.path} holds less than it once did (a restored backup?)`
-        : undefined;
-    const recovery = await opened.journal.recover(this.#options.world.now());
+      : backwardsText(files.path, recovery.report.wentBackwards);
     const { path } = files;
     this.#leftovers.push({ journal: opened.journal, recovery, path, heldBecause, isAbandoned });
     if (heldBecause !== undefined)
-      this.#report(`${heldBecause}; ${recovery.live.length} calls in it wait for a person`);
+      this.#report(`${heldBecause}; calls in it that change something wait for a person`);
   }
 
   /**
@@ -220,4 +219,11 @@ class Opener {
     this.#troubles.push(text);
     this.#options.log("error", text);
   }
+}
+
+function backwardsText(path: string, how: WentBackwards | undefined): string | undefined {
+  if (how === undefined) return undefined;
+  if (how.restored === undefined)
+    return `${path} holds less than it once did (put back by hand, or its WAL was lost)`;
+  return `${path} was restored from a snapshot of ${new Date(how.restored.snapshotAt).toISOString()}`;
 }

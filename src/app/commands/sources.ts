@@ -7,8 +7,9 @@ import type { World } from "../../base/world.ts";
 import type { CallRow } from "../../core/call.ts";
 import { repeatedCall } from "../../core/repeated-call.ts";
 import { isTerminal } from "../../core/call.ts";
-import type { ProxyStatus } from "../../core/status.ts";
+import type { ProxyStatus, WentBackwards } from "../../core/status.ts";
 import type { CallFilter, Control, Journal } from "../../ports.ts";
+import { SUSPICION } from "../../store/suspicion.ts";
 import type { Folders } from "../options.ts";
 import type { JournalReader } from "./journal-reader.ts";
 import { runningProxies } from "./running.ts";
@@ -49,7 +50,7 @@ export function journalControl(path: string, reader: JournalReader, world: World
     show: (id) => reader.find(path, id),
     retry: (id) =>
       change(async (journal) => {
-        const row = await find(journal, id);
+        const row = await withdrawSuspect(journal, await find(journal, id), world.now());
         const copy = repeatedCall(row, world.newId("c"), world.now(), RETRY_TTL_MS);
         await journal.admit(copy);
         return copy.id;
@@ -60,7 +61,14 @@ export function journalControl(path: string, reader: JournalReader, world: World
         const cause = "withdrawn by a person";
         const row = await find(journal, id);
         const isDone = await journal.apply(
-          { kind: "cancel", id, from: "queued", mayHaveRun: false, cause, at },
+          {
+            kind: "cancel",
+            id,
+            from: "queued",
+            mayHaveRun: await isSuspect(journal, row),
+            cause,
+            at,
+          },
           true,
         );
         if (!isDone) throw new RefusedError(`call ${id} does not wait: it is ${row.state}`);
@@ -80,6 +88,21 @@ export function journalControl(path: string, reader: JournalReader, world: World
   };
 }
 
+/** A person has decided to run it after all: it ends, and its repetition is a sound call. */
+async function withdrawSuspect(journal: Journal, row: CallRow, at: number): Promise<CallRow> {
+  if (row.state !== "queued" || !(await isSuspect(journal, row))) return row;
+  const cause = "repeated by a person as a new call";
+  const what = { kind: "cancel", id: row.id, from: "queued", mayHaveRun: true } as const;
+  await journal.apply({ ...what, cause, at }, true);
+  return (await journal.find(row.id)) ?? row;
+}
+
+/** Whether it may have run although it waits: its journal went backwards after it was accepted. */
+async function isSuspect(journal: Journal, row: CallRow): Promise<boolean> {
+  const text = (await journal.kept(SUSPICION)).get(SUSPICION);
+  return text !== undefined && row.seq <= (JSON.parse(text) as WentBackwards).foundSeq;
+}
+
 /** Its calls that wait and of which nobody was told that they run late go with it. */
 async function endSession(journal: Journal, id: string, at: number): Promise<void> {
   const session = await journal.findSession(id);
@@ -88,7 +111,8 @@ async function endSession(journal: Journal, id: string, at: number): Promise<voi
   for (const row of await journal.list({ sessionId: id, states: ["queued"] })) {
     if (row.acknowledgedAt !== undefined) continue;
     const cause = "its session was ended by a person";
-    const what = { kind: "cancel", id: row.id, from: "queued", mayHaveRun: false } as const;
+    const mayHaveRun = await isSuspect(journal, row);
+    const what = { kind: "cancel", id: row.id, from: "queued", mayHaveRun } as const;
     await journal.apply({ ...what, cause, at }, true);
   }
   await journal.saveSession({ ...session, endedAt: at });

@@ -5,7 +5,7 @@ import type { RestoredFrom, SnapshotHeader } from "../../core/snapshot.ts";
 import type { WentBackwards } from "../../core/status.ts";
 import { APPLICATION_ID } from "../sqlite/migrations.ts";
 import type { Driver } from "../sqlite/connection.ts";
-import { SUSPICION } from "../sqlite/recoverer.ts";
+import { SUSPICION } from "../suspicion.ts";
 import { SideStatements } from "../sqlite/side-statements.ts";
 import { damaged } from "./format.ts";
 
@@ -68,7 +68,11 @@ function check(db: Database, origin: string, { schema, journal }: SnapshotHeader
 }
 
 /** SR2. A new id: marks beside the old journal say nothing of this one. */
-function mark(db: Database, header: SnapshotHeader, { from, upstream, expectedSeq }: Marking): void {
+function mark(
+  db: Database,
+  header: SnapshotHeader,
+  { from, upstream, expectedSeq }: Marking,
+): void {
   const { dbId, name, target, seq } = header.journal;
   const side = new SideStatements(db);
   db.exec("update head set db_id = lower(hex(randomblob(16)))");

@@ -103,11 +103,7 @@ function isOfContent(error: unknown): boolean {
   return "code" in error && /^(ERR_|Z_)/.test(String(error.code));
 }
 
-function filesOf(
-  tail: Buffer,
-  header: SnapshotHeader,
-  path: string,
-): ReadonlyMap<string, string> {
+function filesOf(tail: Buffer, header: SnapshotHeader, path: string): ReadonlyMap<string, string> {
   const files: unknown = JSON.parse(tail.toString());
   if (!isObject(files)) throw damaged(path, "its files can't be read");
   const entries = Object.entries(files);

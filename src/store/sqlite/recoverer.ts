@@ -15,12 +15,10 @@ import type { HighWater } from "../marks.ts";
 import { recoverRow, REMEMBERED_MS } from "../recovery.ts";
 import { SEQ_AT, decodeRow, encodeRow } from "../rows.ts";
 import type { RowValues } from "../rows.ts";
+import { SUSPICION } from "../suspicion.ts";
 import type { RecoveredRows } from "./protocol.ts";
 import type { SideStatements } from "./side-statements.ts";
 import type { CallStatements } from "./statements.ts";
-
-/** The fact that a journal went backwards: `WentBackwards` as JSON. */
-export const SUSPICION = "journal.went_backwards";
 
 export class Recoverer {
   readonly #calls: CallStatements;
@@ -67,7 +65,8 @@ export class Recoverer {
     let expired = 0;
     let putInDoubt = 0;
     for (const row of open) {
-      const recovered = recoverRow(row, now, this.#suspicion === undefined);
+      const isSound = row.seq > (this.#suspicion?.foundSeq ?? -1);
+      const recovered = recoverRow(row, now, isSound);
       if (recovered !== undefined) {
         if (!this.#calls.change(recovered.change))
           throw new Bug(`call ${row.id} was not recovered`);
