@@ -89,7 +89,11 @@ export class EngineProcess {
         version,
         pid: process.pid,
         drainMs: s.drainTimeoutMs,
-        retention: { resultsMs: s.retentionMs, recordsMs: s.metadataRetentionMs },
+        retention: {
+          resultsMs: s.retentionMs,
+          recordsMs: s.metadataRetentionMs,
+          bytesMax: s.journalMaxBytes,
+        },
         ...hooks,
       },
     );
@@ -116,6 +120,7 @@ export class EngineProcess {
       log: this.log,
       folder: folders.state,
       durability: settings.durability,
+      isArchiving: settings.archive === "lines",
     });
     this.#own = own;
     for (const journal of [own, ...leftovers.map((left) => left.journal)]) {

@@ -11,6 +11,7 @@ import { configCandidates, type ConfigFile, loadConfig } from "./config.ts";
 import { controlPath, resolveFolders, type Surroundings } from "./folders.ts";
 import { identifyByName, identityKey } from "./identity.ts";
 import type { Folders, OptionKey, RunPlan, Settings, Target } from "./options.ts";
+import { HOUR } from "./option-kinds.ts";
 import { OPTION_KEYS } from "./option-table.ts";
 import type { FlagValues, Layer } from "./resolve.ts";
 import { envLayer, flagLayer, optionOf, resolveSettings } from "./resolve.ts";
@@ -103,7 +104,12 @@ function refuseWrapOnly(own: readonly Layer[]): void {
 /** A daemon promises to remember, so it does not start where it can't, unless somebody says so. */
 function processSettings(own: readonly Layer[], file: ConfigFile, around: Surroundings): Settings {
   const { settings, given } = resolveSettings([...own, file.layer], "stdio", around.home);
-  return given.has("journal") ? settings : { ...settings, journal: "required" };
+  return {
+    ...settings,
+    ...(given.has("journal") ? {} : { journal: "required" }),
+    // It holds the calls of many, for long, and nobody looks after it.
+    ...(given.has("snapshotsEveryMs") ? {} : { snapshotsEveryMs: HOUR }),
+  };
 }
 
 type Common = Pick<ServePlan, "settings" | "folders" | "unheeded">;

@@ -25,8 +25,12 @@ import { makeRoom } from "./room.ts";
 export interface ProxyOptions {
   readonly version: string;
   readonly pid: number;
-  /** How long results, and records of ended calls, are kept, ms. */
-  readonly retention: { readonly resultsMs: number; readonly recordsMs: number };
+  /** How long results, and records of ended calls, are kept, ms; how large a journal may get. */
+  readonly retention: {
+    readonly resultsMs: number;
+    readonly recordsMs: number;
+    readonly bytesMax?: number | undefined;
+  };
   /** How long an orderly end waits for calls in flight, ms. */
   readonly drainMs: number;
   /** A client that can't come back left; in wrap mode that is the end. */
@@ -242,13 +246,13 @@ export class Proxy {
   }
 
   #prune(): void {
-    const { resultsMs, recordsMs } = this.#options.retention;
+    const { resultsMs, recordsMs, bytesMax } = this.#options.retention;
     const now = this.#process.world.now();
     this.#every(PRUNE_EVERY_MS, () => {
       this.#prune();
     });
     for (const journal of this.#registry.journals) {
-      journal.prune(now - resultsMs, now - recordsMs).catch((error: unknown) => {
+      journal.prune(now - resultsMs, now - recordsMs, bytesMax).catch((error: unknown) => {
         if (error instanceof JournalError && error.trouble === "closed") return;
         this.#process.log("warn", "could not prune the journal", { error: String(error) });
       });

@@ -136,10 +136,11 @@ export class SqliteJournal implements Journal {
     return new Map((await this.#post(["kept", prefix])) as [string, string][]);
   }
 
-  async prune(resultsBefore: number, recordsBefore: number): Promise<number> {
+  async prune(results: number, records: number, bytesMax?: number): Promise<number> {
+    const retention = { results, records, bytesMax: bytesMax ?? null };
     let deleted = 0;
     for (let after = 0; ;) {
-      const step = (await this.#post(["prune", resultsBefore, recordsBefore, after])) as Pruned;
+      const step = (await this.#post(["prune", retention, after])) as Pruned;
       deleted += step.deleted;
       if (step.next === undefined) return deleted;
       after = step.next;

@@ -13,6 +13,7 @@ import { must, unreachable } from "../../base/assert.ts";
 import { JournalError, errorText } from "../../base/errors.ts";
 import type { World } from "../../base/world.ts";
 import { HighWaterFile } from "../marks.ts";
+import { Archive } from "./archive.ts";
 import { Ballast } from "./ballast.ts";
 import { troubleOf } from "./connection.ts";
 import type { BatchReply, Command, Refusal, ThreadOptions } from "./protocol.ts";
@@ -69,7 +70,9 @@ export class Writer {
       );
     });
     this.#side = new SideStatements(db);
-    this.#pruner = new Pruner(db, this.#calls, this.#side);
+    const { archiveBase } = options;
+    const archive = archiveBase === undefined ? undefined : new Archive(archiveBase);
+    this.#pruner = new Pruner(db, this.#calls, this.#side, archive);
     this.#ballast = new Ballast(db, options);
     this.#wal = new WalKeeper(db, options.path);
     this.#mark = new HighWaterFile(options.highWaterPath);
@@ -222,7 +225,9 @@ export class Writer {
       case "kept":
         return this.#side.kept(command[1]);
       case "prune": {
-        const step = this.#pruner.step(command[1], command[2], command[3]);
+        const step = this.#pruner.step(command[1], command[2], this.#world.now());
+        if (step.trouble !== undefined)
+          this.#warnings.push(`${this.#options.path}: ${step.trouble}`);
         this.#rows -= step.deleted;
         return step;
       }
