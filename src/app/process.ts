@@ -26,8 +26,10 @@ import { newConnector } from "./connectors.ts";
 import { engineSettings } from "./engine-settings.ts";
 import { ensureFolder } from "./folders.ts";
 import type { Folders, RunPlan } from "./options.ts";
+import { snapshotsOf } from "./journal-snapshots.ts";
 import type { Settings } from "./option-table.ts";
 import { realSurroundings } from "./plan.ts";
+import type { Snapshotting } from "./snapshotting.ts";
 
 /** An assertion failed or the journal is lost: the process ends and the next one recovers. */
 const EXIT_BUG = 70;
@@ -71,6 +73,7 @@ export class EngineProcess {
   readonly #ended = deferred<number>();
   #own: Journal | undefined;
   #control: ControlServer | undefined;
+  #snapshots: Snapshotting | undefined;
   #isEnding = false;
 
   constructor(plan: ProcessPlan, hooks: ProcessHooks) {
@@ -94,6 +97,7 @@ export class EngineProcess {
           recordsMs: s.metadataRetentionMs,
           bytesMax: s.journalMaxBytes,
         },
+        snapshots: () => this.#snapshots?.status(),
         ...hooks,
       },
     );
@@ -138,6 +142,17 @@ export class EngineProcess {
       JSON.stringify({ pid: process.pid, control: controlPath, name, target }),
     );
     this.#journal.resolve(own);
+    await this.#startSnapshots(own);
+  }
+
+  async #startSnapshots(journal: Journal): Promise<void> {
+    const { world, log } = this;
+    const { version, settings, folders } = this.#plan;
+    const stateFolder = folders.state;
+    const made = await snapshotsOf({ world, log, version, settings, stateFolder, journal });
+    if (this.#isEnding) return;
+    this.#snapshots = made;
+    made?.start();
   }
 
   /** A child that outlived its proxy would work beside its successor. */
@@ -224,9 +239,11 @@ export class EngineProcess {
     this.#isEnding = true;
     this.log("info", "ending", { cause });
     this.#hooks.onEnding();
+    const stopped = this.#snapshots?.stop() ?? Promise.resolve();
     this.proxy
       .drain(cause)
       .then(() => this.#hooks.onDrained())
+      .then(() => stopped)
       .then(() => this.#control?.close())
       .then(() => {
         this.#ended.resolve(code);

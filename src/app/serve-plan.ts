@@ -85,6 +85,9 @@ export function remakeServePlan(request: ServeRequest, before: ServePlan): Serve
 }
 
 const isOfProcess = (key: OptionKey): boolean => optionOf(key).scope === "global";
+/** A daemon's journal is told apart from other daemons' by its configuration file. */
+export const daemonDigest = (configPath: string): string =>
+  createHash("sha256").update(`serve\0${configPath}`).digest("hex");
 export const isSame = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
 
 const EXAMPLE =
@@ -134,7 +137,7 @@ function planOf(request: ServeRequest, file: ConfigFile, common: Common): ServeP
     folders,
     controlPath: controlPath(folders.run, around.pid, around.platform),
     journal: {
-      upstreamDigest: createHash("sha256").update(`serve\0${file.path}`).digest("hex"),
+      upstreamDigest: daemonDigest(file.path),
       credentialsDigest: world.digest(key.value, "serve"),
     },
     requestMaxBytes: Math.max(

@@ -174,7 +174,7 @@ function describe(copy: Database, { upstreamDigest16, number }: SnapshotPlan): C
     seq,
     commits,
     calls: side.countByState(),
-    sessions: copy.prepare("select count(*) from session").pluck().get() as number,
+    sessions: side.countSessions(),
   };
   return { schema: copy.pragma("user_version", { simple: true }) as number, journal };
 }
