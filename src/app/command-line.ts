@@ -23,6 +23,9 @@ const VERBS = [
   "events",
   "restart",
   "token",
+  "backup",
+  "snapshots",
+  "restore",
   "doctor",
 ];
 

@@ -86,6 +86,9 @@ export function listSnapshots(shelf: string): ListedSnapshot[] {
   });
 }
 
+/** What the journal in a snapshot was for; a daemon's configuration file. */
+export const readTarget = (path: string): string => readSnapshotHeader(path).journal.target;
+
 /**
  * `configPath`: of the daemon that a daemon's journal is for; by default the one that it was of. Rejects
  * with `RefusedError` or `JournalError`.

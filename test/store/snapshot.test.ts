@@ -97,10 +97,10 @@ describe("a snapshot", () => {
   it("holds one instant, however much is written meanwhile, and no writer waits for it", async () => {
     const { folder, journal } = await aState();
     const padding = "x".repeat(2000);
-    let isOver = false;
+    const end = new AbortController();
     let slowestMs = 0;
     const writing = (async () => {
-      for (let i = 0; !isOver; i++) {
+      for (let i = 0; !end.signal.aborted; i++) {
         const before = world.monotonic();
         // Facts and calls of one batch: a torn snapshot would have one without the other.
         const call = aCall({ request: `{"n":${i},"p":"${padding}"}` });
@@ -121,7 +121,7 @@ describe("a snapshot", () => {
       expect(Number(count ?? 0)).toBe(calls);
       db.close();
     }
-    isOver = true;
+    end.abort();
     await writing;
     expect(slowestMs).toBeLessThan(1000);
     await journal.close();

@@ -45,6 +45,9 @@ Usage
   holdfast sessions list|end              clients, also those that may come back
   holdfast events --follow [--json]       what happens, line by line, until Ctrl-C
   holdfast restart NAME                   connect anew to a server; its calls wait meanwhile
+  holdfast backup [--to FILE|FOLDER]      a snapshot of every journal, also while proxies run
+  holdfast snapshots [FOLDER]             what snapshots there are
+  holdfast restore FILE [--into FOLDER]   put one back; what may have run since waits for you
   holdfast doctor [-- command… | URL | NAME]
 
 Examples

@@ -24,6 +24,8 @@ export interface CallSource {
   /** Of the proxy that would run a call now; undefined for a journal that nobody has. */
   readonly status: ProxyStatus | undefined;
   readonly control: CallControl;
+  /** Calls that a person has to decide about, in words. */
+  readonly notice?: string | undefined;
   close(): void;
 }
 
@@ -132,6 +134,14 @@ export async function withSources<T>(
   }
 }
 
+const ADVICE =
+  "they were recorded, and wait for you: holdfast calls retry CALL runs one, cancel CALL withdraws it";
+
+function heldNotice({ heldForPerson, upstreamName }: ProxyStatus): string | undefined {
+  if (heldForPerson === 0) return undefined;
+  return `${String(heldForPerson)} queued calls of ${upstreamName} may have run since ${ADVICE}`;
+}
+
 /** All sources of these folders; the caller closes them. Proxies that do not answer are told of. */
 async function findSources(folders: Folders, outside: Outside): Promise<CallSource[]> {
   const sources: CallSource[] = [];
@@ -142,6 +152,7 @@ async function findSources(folders: Folders, outside: Outside): Promise<CallSour
       name: status.upstreamName,
       status,
       control: client,
+      notice: heldNotice(status),
       close: () => {
         client.close();
       },
@@ -151,7 +162,17 @@ async function findSources(folders: Folders, outside: Outside): Promise<CallSour
   for (const journal of await reader.list()) {
     if (owned.has(journal.path) || journal.ownerPid !== undefined) continue;
     const control = journalControl(journal.path, reader, outside.world);
-    sources.push({ name: journal.upstream, status: undefined, control, close: () => undefined });
+    const notice =
+      journal.wentBackwards === undefined
+        ? undefined
+        : `queued calls of ${journal.upstream} that change something may have run since ${ADVICE}`;
+    sources.push({
+      name: journal.upstream,
+      status: undefined,
+      control,
+      notice,
+      close: () => undefined,
+    });
   }
   return sources;
 }

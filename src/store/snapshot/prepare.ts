@@ -1,6 +1,5 @@
 /** Makes of an unpacked database one that may be put in place: checked, and marked as restored. */
 import type { Database } from "better-sqlite3";
-import { RefusedError } from "../../base/errors.ts";
 import type { RestoredFrom, SnapshotHeader } from "../../core/snapshot.ts";
 import type { WentBackwards } from "../../core/status.ts";
 import { APPLICATION_ID } from "../sqlite/migrations.ts";
@@ -98,12 +97,12 @@ function countHeld(db: Database): number {
     .get() as number;
 }
 
-/** What a restored journal says of itself; undefined for any other. Throws `RefusedError` for a torn fact. */
+/** What a restored journal says of itself; undefined for any other, and where it can't be read. */
 export function readRestoredFact(text: string | undefined): RestoredFact | undefined {
   if (text === undefined) return undefined;
   try {
     return JSON.parse(text) as RestoredFact;
   } catch {
-    throw new RefusedError(`the fact "${RESTORED}" can't be read: ${text.slice(0, 80)}`);
+    return undefined;
   }
 }
