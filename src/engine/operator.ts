@@ -17,6 +17,8 @@ export interface OperatorHooks {
   status(): ProxyStatus;
   /** Withdraws a call that waits for a person; false if it is none. */
   cancelHeld(id: string, cause: string): Promise<boolean>;
+  /** It waits to be taken over, and may have run since it was written. */
+  isSuspect(id: string): boolean;
   branches(): Iterable<Branch>;
 }
 
@@ -162,7 +164,8 @@ export class Operator implements Control {
     const cause = "withdrawn by an operator";
     if (await this.#hooks.cancelHeld(id, cause)) return (await this.#recall(id)).row;
     const at = this.#context.world.now();
-    const what = { kind: "cancel", id, from: "queued", mayHaveRun: false, cause, at } as const;
+    const mayHaveRun = this.#hooks.isSuspect(id);
+    const what = { kind: "cancel", id, from: "queued", mayHaveRun, cause, at } as const;
     if (!(await journal.apply(what, mustSync(row, what)))) {
       throw new RefusedError(`call ${id} changed at this moment; look again`);
     }

@@ -79,6 +79,7 @@ export class Proxy {
       status: () => this.#status(),
       branches: () => this.#branches.values(),
       cancelHeld: (id, cause) => this.#cancelHeld(id, cause),
+      isSuspect: (id) => [...this.#branches.values()].some((one) => one.rescuer.isSuspect(id)),
     });
   }
 

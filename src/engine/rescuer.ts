@@ -225,6 +225,13 @@ export class Rescuer {
     this.#stopTimer?.();
   }
 
+  /** It waits to be taken over, and may have run since it was written. */
+  isSuspect(id: string): boolean {
+    return this.#groups.some(({ calls }) =>
+      calls.some((one) => one.row.id === id && one.isSuspect),
+    );
+  }
+
   /** Calls of this journal wait to be taken over. */
   needs(journal: Journal): boolean {
     return (
