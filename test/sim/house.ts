@@ -22,7 +22,7 @@ import type { SimDisk } from "./disk.ts";
 import { openFolder } from "./folder.ts";
 import type { Ledger } from "./ledger.ts";
 import type { Knobs } from "./plan.ts";
-import type { Points } from "./points.ts";
+import { pointOf, type Points } from "./points.ts";
 import { ProcessWorld } from "./process-world.ts";
 import type { Caller, SimServer } from "./server.ts";
 import { settingsFor } from "./settings.ts";
@@ -177,9 +177,8 @@ export class House implements Caller {
 
   #pass(name: string): boolean {
     if (this.isDead) return true;
-    const { points } = this.ground;
-    const isRecovery = !this.#isOpen && /^(commit|committed|mark)/.test(name);
-    if (points.pass(isRecovery ? `recovery:${name}` : name)) this.die(`killed at ${name}`);
+    const point = pointOf(name, this.#isOpen);
+    if (this.ground.points.pass(point)) this.die(`killed at ${point}`);
     return this.isDead;
   }
 

@@ -71,7 +71,7 @@ const sides = (effect: string): string[] => [`${effect}:before`, `${effect}:afte
 
 /** Before a process is ready to run calls, it can only do these. */
 const RECOVERY: readonly string[] = [
-  ...["recover", "keep", "look"].flatMap((kind) => [`commit:${kind}`, `committed:${kind}`]),
+  ...["recover", "keep", "look", "prune"].flatMap((kind) => [`commit:${kind}`, `committed:${kind}`]),
   "mark",
 ].map((effect) => `recovery:${effect}`);
 
@@ -79,6 +79,12 @@ const RECOVERY: readonly string[] = [
 export const POINTS: readonly string[] = [...EFFECTS, ...RECOVERY].flatMap(sides);
 
 const KNOWN = new Set(POINTS);
+
+/** The name of a point in the life of a process. `isReady`: its journal is open and recovered. */
+export function pointOf(name: string, isReady: boolean): string {
+  const ofRecovery = `recovery:${name}`;
+  return !isReady && KNOWN.has(ofRecovery) ? ofRecovery : name;
+}
 
 /** Where the next crash is to be: the n-th time that a point is passed, counted from 1. */
 export interface CrashPoint {
