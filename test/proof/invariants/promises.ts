@@ -65,10 +65,11 @@ function checkSessions(
   for (const { session, link } of executions) {
     if (session === undefined || asks.length === 0) continue;
     if (asks.some((ask) => ask.session === session)) continue;
-    const principals = ledger.principals.get(session);
+    // Nothing was asked in that session: whose it is can't be told.
+    const principal = ledger.principals.get(session);
     const mayMove = asks.some(
       (ask) =>
-        principals === ask.principal &&
+        (principal ?? ask.principal) === ask.principal &&
         (ask.incarnation < ledger.incarnations ||
           ask.isAbandoned ||
           rows.some((history) => lastOf(history).acknowledgedAt !== undefined)),
