@@ -41,6 +41,8 @@ export interface Asked {
   readonly safety: Safety;
   /** Ascending within a session, in the order of asking. */
   readonly order: number;
+  /** Its client has one pipe: what it asked first arrived first. */
+  readonly isInOrder?: boolean;
   /** Proxies that had been started when it was asked: 1 for the first. */
   readonly incarnation: number;
   /** Its client withdrew it before it had an answer. */
