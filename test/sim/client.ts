@@ -168,7 +168,7 @@ export abstract class Client {
     const look = (left: number) => {
       world.timer(1_000 + this.upTo(REFLEX_MS), () => {
         const [told] = ask.told;
-        const isGood = told?.nonce !== undefined;
+        const isGood = told !== undefined && told.executed === undefined;
         const isOver = told !== undefined || ask.isCancelled || ask.isAbandoned;
         if (isOver && !isGood) this.call(tool, { repeats: repeats - 1, patienceMs, of: ask });
         else if (!isOver && left > 0) look(left - 1);
@@ -261,7 +261,7 @@ export abstract class Client {
     const word = wordOf(message);
     const executed = word?.["executed"] as Executed | undefined;
     const callId = word?.["callId"] as string | undefined;
-    const nonce = /nonce=(n\d+)/.exec(text)?.[1];
+    const nonce = "result" in message ? /nonce=(n\d+)/.exec(text)?.[1] : undefined;
     if (executed === "pending") ask.isAcknowledged = true;
     ask.told.push({ at: this.parts.ledger.tick(), text, nonce, executed, callId });
   }

@@ -2,7 +2,9 @@
  * The state folder of the simulation: gives a starting process its journal and what dead ones left, by
  * the rules of `store/folder.ts` (F1–F3).
  */
+import { JournalError } from "../../src/base/errors.ts";
 import type { Journal, Recovery } from "../../src/ports.ts";
+import { openMemoryJournal } from "../../src/store/memory.ts";
 import { resilientJournal } from "../../src/store/resilient.ts";
 import { SqliteJournal } from "../../src/store/sqlite/journal.ts";
 import type { SimFile } from "./disk.ts";
@@ -21,9 +23,24 @@ interface Opened {
   readonly wentBackwards: boolean;
 }
 
-export async function openFolder(
-  house: House,
-): Promise<{ readonly own: Journal; readonly leftovers: readonly SimLeftover[] }> {
+interface Journals {
+  readonly own: Journal;
+  readonly leftovers: readonly SimLeftover[];
+}
+
+/** Where the disk fails at once, a wrapped server is served without it. */
+export async function openFolder(house: House): Promise<Journals> {
+  const { knobs } = house.ground;
+  try {
+    return await openJournals(house);
+  } catch (error) {
+    if (!(error instanceof JournalError) || knobs.mode !== "wrap" || house.isDead) throw error;
+    const own = openMemoryJournal(house.world, { dropsDelivered: true, degraded: error.message });
+    return { own, leftovers: [] };
+  }
+}
+
+async function openJournals(house: House): Promise<Journals> {
   const { disk, knobs } = house.ground;
   const leftovers: SimLeftover[] = [];
   const careFor = async (file: SimFile, opened: Opened): Promise<void> => {
@@ -81,7 +98,8 @@ function openFile(house: House, file: SimFile): Opened {
       house.effects(names, act);
     },
     commitMs: () => Math.floor(random() * (disk.trouble.syncMs + 1)),
-    onAdmitted: (callId, request) => ledger.requests.set(callId, request),
+    onRequest: (callId, request) => ledger.requests.set(callId, request),
+    onReply: (callId, reply) => ledger.replies.set(callId, reply),
   });
   const { writer } = thread;
   const journal = new SqliteJournal(thread, {
@@ -91,7 +109,7 @@ function openFile(house: House, file: SimFile): Opened {
     },
     path: file.path,
     onGone: () => {
-      file.isLocked = false;
+      file.close();
     },
   });
   return { journal, liveRows: writer.countLive(), wentBackwards: writer.wentBackwards };

@@ -31,8 +31,9 @@ export class Ledger {
   readonly views: JournalView[] = [];
   readonly faults: Fault[] = [];
   readonly fatal: string[] = [];
-  /** Requests of rows by their call's id: rows lose them when they are delivered. */
+  /** Payloads of rows by their call's id: rows lose them when they are delivered. */
   readonly requests = new Map<string, string>();
+  readonly replies = new Map<string, string>();
   /** A power loss may take sessions, and so may their timeout. */
   mayLoseSessions = false;
   #at = 0;

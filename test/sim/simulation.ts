@@ -174,7 +174,7 @@ class Simulation {
     const all: CallRow[] = [];
     for (const file of this.#disk.files) {
       if (file.isAbandoned) this.#lost.add(file.number);
-      const rows = rowsOf(file.look()).map((row) => this.#withRequest(row));
+      const rows = rowsOf(file.look()).map((row) => this.#withPayloads(row));
       const journal = `journal ${String(file.number)}`;
       const isAfterPowerLoss = this.#hasLostPower;
       this.#ledger.views.push({
@@ -192,9 +192,10 @@ class Simulation {
   }
 
   /** A row whose payload was dropped when it was delivered. */
-  #withRequest(row: CallRow): CallRow {
+  #withPayloads(row: CallRow): CallRow {
     if (row.request !== "") return row;
-    return { ...row, request: this.#ledger.requests.get(row.id) ?? "" };
+    const { requests, replies } = this.#ledger;
+    return { ...row, request: requests.get(row.id) ?? "", reply: replies.get(row.id) };
   }
 
   // ── Steps ─────────────────────────────────────────────────────────────────────────────────────
@@ -339,14 +340,21 @@ class Simulation {
       // What was asked of a server that ignored it before this instant.
       if (quietMs % 60_000 === 30_000) for (const server of this.#servers) server.restart();
     }
-    // A journal that was given up is looked after by the next process.
     await this.#lastEnd();
-    if (this.#disk.files.some(({ isAbandoned }) => isAbandoned)) {
+    // Calls in a journal that was given up, or could not be opened, are the next process's.
+    if (!this.#isAllEnded()) {
       this.#isOver = false;
       this.#start();
-      await this.#world.advance(this.#plan.knobs.holdMs + this.#plan.knobs.deferTtlMs + 10_000);
+      const { holdMs, deferTtlMs } = this.#plan.knobs;
+      await this.#world.advance(holdMs + deferTtlMs + 10_000);
       await this.#lastEnd();
     }
+  }
+
+  #isAllEnded(): boolean {
+    return this.#disk.files.every((file) =>
+      rowsOf(file.look()).every(({ state }) => isTerminal(state)),
+    );
   }
 
   /** An orderly end, after which the disk is looked at for the last time. */
@@ -371,7 +379,7 @@ class Simulation {
     const journal = `memory of proxy ${String(house.incarnation)}`;
     const label = "at the end";
     const at = this.#ledger.tick();
-    const withRequests = rows.map((row) => this.#withRequest(row));
+    const withPayloads = rows.map((row) => this.#withPayloads(row));
     const atMs = this.#world.now();
     this.#ledger.views.push({
       label,
@@ -380,7 +388,7 @@ class Simulation {
       journal,
       kind: "memory",
       isAfterPowerLoss: false,
-      rows: withRequests,
+      rows: withPayloads,
     });
   }
 
@@ -389,8 +397,6 @@ class Simulation {
       ({ told, isCancelled, isAbandoned }) => told.length === 0 && !isCancelled && !isAbandoned,
     );
     if (isWaiting || !this.#clients.every(({ isReady }) => isReady)) return false;
-    return this.#disk.files.every(
-      (file) => file.isAbandoned || rowsOf(file.look()).every(({ state }) => isTerminal(state)),
-    );
+    return this.#house?.isDegraded === true || this.#isAllEnded();
   }
 }

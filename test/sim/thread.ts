@@ -20,8 +20,9 @@ export interface ThreadParts {
   effect(names: readonly string[], act: () => void): void;
   /** How long the batch takes to reach the database, ms. */
   commitMs(): number;
-  /** A call has its row from now on. */
-  onAdmitted(callId: string, request: string): void;
+  /** What rows lose when they are delivered has been committed. */
+  onRequest(callId: string, request: string): void;
+  onReply(callId: string, reply: string): void;
 }
 
 export class SimThread implements JournalThread {
@@ -83,7 +84,7 @@ export class SimThread implements JournalThread {
         // A synced one is known by its mark.
         const isUnsynced = message.reply.syncMs === undefined && !kinds.includes("look");
         if (isUnsynced) file.committed(false);
-        for (const command of batch) if (command[0] === "admit") this.#admitted(command[1]);
+        this.#note(batch, message.reply.results);
       },
     );
     // Undefined where the process died before, or the thread ended with an error.
@@ -115,8 +116,15 @@ export class SimThread implements JournalThread {
     }
   }
 
-  #admitted(values: readonly unknown[]): void {
-    this.#parts.onAdmitted(String(values[ID_AT]), String(values[REQUEST_AT]));
+  #note(batch: readonly Command[], results: readonly unknown[]): void {
+    for (const [at, command] of batch.entries()) {
+      if (command[0] === "admit") {
+        const [, values] = command;
+        this.#parts.onRequest(String(values[ID_AT]), String(values[REQUEST_AT]));
+      } else if (command[0] === "change" && command[1].kind === "settle" && results[at] === true) {
+        this.#parts.onReply(command[1].id, command[1].reply);
+      }
+    }
   }
 }
 
