@@ -35,8 +35,8 @@ export async function openFolder(house: House): Promise<Journals> {
     return await openJournals(house);
   } catch (error) {
     if (!(error instanceof JournalError) || knobs.mode !== "wrap" || house.isDead) throw error;
-    const own = openMemoryJournal(house.world, { dropsDelivered: true, degraded: error.message });
-    return { own, leftovers: [] };
+    const own = openMemoryJournal(house.world, { dropsDelivered: false, degraded: error.message });
+    return { own: watched(house, own), leftovers: [] };
   }
 }
 
@@ -66,16 +66,7 @@ async function openJournals(house: House): Promise<Journals> {
     await opened.journal.keep("upstream", "digest");
     ownFile = file;
     own = opened.journal;
-    if (knobs.mode === "wrap")
-      own = resilientJournal(opened.journal, {
-        world: house.world,
-        log: () => undefined,
-        abandonedPath: "",
-        dropsDelivered: true,
-        mark: () => {
-          file.isAbandoned = true;
-        },
-      });
+    if (knobs.mode === "wrap") own = watched(house, resilient(house, file, own));
   }
   for (const file of disk.files) {
     if (file === ownFile || file.isLocked) continue;
@@ -84,6 +75,29 @@ async function openJournals(house: House): Promise<Journals> {
     else await opened.journal.close();
   }
   return { own, leftovers };
+}
+
+function resilient(house: House, file: SimFile, journal: Journal): Journal {
+  return resilientJournal(journal, {
+    world: house.world,
+    log: () => undefined,
+    abandonedPath: "",
+    // Memory is looked at once, at its end.
+    dropsDelivered: false,
+    mark: () => {
+      file.isAbandoned = true;
+    },
+  });
+}
+
+/** What a process holds in memory alone is looked at before it is let go. */
+function watched(house: House, journal: Journal): Journal {
+  const close = journal.close.bind(journal);
+  journal.close = async () => {
+    if (journal.stats().kind === "memory") house.onMemory(await journal.list({}));
+    await close();
+  };
+  return journal;
 }
 
 function openFile(house: House, file: SimFile): Opened {

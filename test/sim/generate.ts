@@ -143,7 +143,9 @@ function clientStep(knobs: Knobs, draw: Draw): Bare {
 
 function serverStep(knobs: Knobs, draw: Draw): Bare {
   const of = { server: server(knobs, draw) };
-  switch (draw.one(["door", "door", "fate", "fate", "fate", "freeze", "tools", "swizzle"] as const)) {
+  switch (
+    draw.one(["door", "door", "fate", "fate", "fate", "freeze", "tools", "swizzle"] as const)
+  ) {
     case "door":
       return { do: "door", ...of, state: draw.one(DOOR_STATES), cuts: draw.chance(0.6) };
     case "fate":

@@ -6,6 +6,7 @@
  * HO1. After its death nothing of it has any effect; what it left is on the disk and in the ledgers.
  */
 import { deferred } from "../../src/base/async.ts";
+import type { CallRow } from "../../src/core/call.ts";
 import { JournalError } from "../../src/base/errors.ts";
 import type { Settings } from "../../src/core/settings.ts";
 import { EMPTY_CATALOGUE, type Catalogue } from "../../src/core/catalogue.ts";
@@ -38,6 +39,8 @@ export interface Ground {
   readonly catalogues: Map<string, Catalogue>;
   /** For delays of the disk. */
   readonly random: () => number;
+  /** What a process without its disk held at its end. */
+  onMemory(house: House, rows: readonly CallRow[]): void;
   /** It died; `isKilled`: not by itself, in order. */
   onDeath(house: House, isKilled: boolean): void;
 }
@@ -128,8 +131,8 @@ export class House implements Caller {
     return this.#own?.stats().kind === "memory";
   }
 
-  get own(): Journal | undefined {
-    return this.#own;
+  onMemory(rows: readonly CallRow[]): void {
+    if (!this.isDead) this.ground.onMemory(this, rows);
   }
 
   /** Opens the journals and recovers what is in them. */
@@ -178,7 +181,8 @@ export class House implements Caller {
   #pass(name: string): boolean {
     if (this.isDead) return true;
     const point = pointOf(name, this.#isOpen);
-    if (this.ground.points.pass(point)) this.die(`killed at ${point}`);
+    // What a process without its disk holds dies with it; nothing can be proved by that.
+    if (this.ground.points.pass(point) && !this.isDegraded) this.die(`killed at ${point}`);
     return this.isDead;
   }
 

@@ -2,14 +2,7 @@
  * The three ledgers of a run, which outlive every process in it: what clients asked and were told, what
  * servers ran, what was on disk after each death.
  */
-import type {
-  Asked,
-  Evidence,
-  Execution,
-  Fault,
-  JournalView,
-  Told,
-} from "../proof/evidence.ts";
+import type { Asked, Evidence, Execution, Fault, JournalView, Told } from "../proof/evidence.ts";
 
 type Writable<T> = { -readonly [K in keyof T]: T[K] };
 

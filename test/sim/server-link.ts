@@ -193,7 +193,9 @@ export class ServerLink {
     const nonces = [...this.#asked.values()].flatMap(({ nonce }) => nonce ?? []);
     if (!isFateOfLink(why)) ledger.fault(`connection lost: ${why.message}`, nonces);
     const isResumable = isServerAlive && knobs.resumes && knobs.transport === "http";
-    const requestIds = [...this.#asked].flatMap(([id, { nonce }]) => (nonce === undefined ? [] : id));
+    const requestIds = [...this.#asked].flatMap(([id, { nonce }]) =>
+      nonce === undefined ? [] : id,
+    );
     const ticket = isResumable ? { requestIds, data: this } : undefined;
     this.#tell("in:down", (events) => {
       this.#isOpen = false;

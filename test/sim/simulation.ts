@@ -41,8 +41,16 @@ export interface PlayOptions {
   readonly onRestart?: (points: Points, kills: number) => void;
 }
 
+let playing: Simulation | undefined;
+
 export async function play(plan: Plan, options: PlayOptions): Promise<Played> {
-  return new Simulation(plan, options).run();
+  playing = new Simulation(plan, options);
+  return playing.run();
+}
+
+/** A promise was rejected and nobody heard of it: that ends a process, as in `app/process.ts`. */
+export function onUnhandledRejection(error: unknown): void {
+  playing?.fatal(error);
 }
 
 class Simulation {
@@ -87,6 +95,9 @@ class Simulation {
       points: this.#points,
       catalogues: new Map<string, Catalogue>(),
       random: randomFrom(knobs.seed ^ 0x2545f491),
+      onMemory: (house, rows) => {
+        this.#viewMemory(house, rows);
+      },
       onDeath: (_house, isKilled) => {
         this.#onDeath(isKilled);
       },
@@ -122,12 +133,19 @@ class Simulation {
     }
     await this.#world.advance(lastAt + 1);
     await this.#quieten();
+    // Two instants of one clock say nothing of each other where it was stepped between them.
+    if (this.#plan.steps.some((step) => step.do === "clock"))
+      for (const ask of this.#ledger.asks) delete ask.cancelledAtMs;
     const evidence = this.#ledger.evidence({
       measures: {},
       rules: { isShielded: this.#plan.knobs.shield !== "off", slackMs: 0 },
       incarnations: this.#houses,
     });
     return { evidence, points: this.#points, kills: this.#kills, world: this.#world };
+  }
+
+  fatal(error: unknown): void {
+    this.#house?.fatal(error);
   }
 
   // ── Processes ─────────────────────────────────────────────────────────────────────────────────
@@ -154,8 +172,22 @@ class Simulation {
 
   #afterDeath(label: string): void {
     const rows = this.#view(label);
-    const nonces = new Set(rows.flatMap(({ request }) => /"nonce":"(n\d+)"/.exec(request)?.[1] ?? []));
+    this.#forgetWithdrawals(rows);
+    const nonces = new Set(
+      rows.flatMap(({ request }) => /"nonce":"(n\d+)"/.exec(request)?.[1] ?? []),
+    );
     for (const client of this.#clients) client.bereave(nonces);
+  }
+
+  /** A cancellation is not recorded by itself: what it did not end yet is forgotten with the process. */
+  #forgetWithdrawals(rows: readonly CallRow[]): void {
+    const ended = new Set(rows.filter(({ state }) => isTerminal(state)).map(({ id }) => id));
+    for (const ask of this.#ledger.asks) {
+      const row = rows.find(({ request }) => request === ask.text);
+      if (!ask.isCancelled || row === undefined || ended.has(row.id)) continue;
+      delete ask.cancelledAt;
+      delete ask.cancelledAtMs;
+    }
   }
 
   #losePower(): void {
@@ -313,6 +345,7 @@ class Simulation {
   #stop(): void {
     const house = this.#house;
     if (house === undefined) return;
+    this.#ledger.fault("stopped");
     house.end("stopped by SIGTERM");
     this.#world.timer(END_MAX_MS, () => {
       if (house.isDead) return;
@@ -362,7 +395,6 @@ class Simulation {
     this.#isOver = true;
     const house = this.#house;
     if (house === undefined) throw new Error("no process at the end");
-    if (house.isDegraded && house.own !== undefined) await this.#viewMemory(house);
     house.end("the end of the run");
     for (let ms = 0; ms < END_MAX_MS && !house.isDead; ms += 500) await this.#world.advance(500);
     if (!house.isDead) {
@@ -371,24 +403,17 @@ class Simulation {
     }
   }
 
-  /** What a process holds that goes on without its disk. */
-  async #viewMemory(house: House): Promise<void> {
-    const listed = house.own?.list({});
-    await this.#world.settle();
-    const rows = [...((await listed) ?? [])].sort((a, b) => a.seq - b.seq);
+  /** What a process held that went on without its disk. */
+  #viewMemory(house: House, rows: readonly CallRow[]): void {
     const journal = `memory of proxy ${String(house.incarnation)}`;
-    const label = "at the end";
-    const at = this.#ledger.tick();
-    const withPayloads = rows.map((row) => this.#withPayloads(row));
-    const atMs = this.#world.now();
     this.#ledger.views.push({
-      label,
-      at,
-      atMs,
+      label: "at its end",
+      at: this.#ledger.tick(),
+      atMs: this.#world.now(),
       journal,
       kind: "memory",
       isAfterPowerLoss: false,
-      rows: withPayloads,
+      rows: [...rows].sort((a, b) => a.seq - b.seq),
     });
   }
 
