@@ -67,7 +67,7 @@ export abstract class Client {
   abstract connect(): void;
   /** Its stream for one request. */
   protected abstract transmit(text: string, ask: Ask | undefined): void;
-  /** The proxy is gone. `rows`: nonces of calls that are on disk. */
+  /** The proxy is gone. `rows`: requests of calls that are on disk. */
   abstract bereave(rows: ReadonlySet<string>): void;
   abstract reset(awayMs: number): void;
   abstract leave(awayMs: number): void;
@@ -227,6 +227,12 @@ export abstract class Client {
     );
   }
 
+  /** It ends its session: what is under way may not be answered any more. */
+  protected leaves(): void {
+    const nonces = this.open().map(({ nonce }) => nonce);
+    this.parts.ledger.fault("client left", nonces);
+  }
+
   // ── What it hears ─────────────────────────────────────────────────────────────────────────────
 
   /** The name of the effect by which this line reaches the client. */
@@ -244,7 +250,8 @@ export abstract class Client {
     if (message["method"] === "notifications/progress") {
       const params = message["params"] as JsonObject;
       const ask = this.byId.get(String(params["progressToken"]));
-      if (ask !== undefined) ask.isAcknowledged = true;
+      // Progress of the server's own promises nothing.
+      if (ask !== undefined && !text.includes("nonce=")) ask.isAcknowledged = true;
       return;
     }
     if ("method" in message) return;

@@ -9,11 +9,6 @@ const RESET = failure("reset", "connection reset by peer");
 const EXITED = failure("process_exit", "exited with code 7");
 const LOST_SESSION = failure("session_lost", "HTTP 404: session not found");
 
-/** It was written down as a fault already. */
-const noted = new WeakSet<Failure>();
-export const isFateOfLink = (why: Failure): boolean => noted.has(why);
-for (const why of [LOST_SESSION]) noted.add(why);
-
 /** The call is here. Without a fate it is run and answered. */
 export function meet(link: ServerLink, request: RequestMessage, fate: Fate | undefined): void {
   const call = new Meeting(link, request);

@@ -193,6 +193,7 @@ export class HttpClient extends Client {
   leave(awayMs: number): void {
     const { house, handler } = this;
     if (house === undefined || house.isDead || handler === undefined) return;
+    this.leaves();
     house.effect("client:left", () => {
       handler.left("the client ended its session");
     });

@@ -4,7 +4,7 @@ import { type Failure, failure } from "../../src/core/failure.ts";
 import type { Outcome } from "../../src/core/verdict.ts";
 import type { ConnectionEvents } from "../../src/ports.ts";
 import { type JsonObject, parseMessage, type RequestMessage } from "../../src/wire/message.ts";
-import { isFateOfLink, meet } from "./fates.ts";
+import { meet } from "./fates.ts";
 import type { Caller, SimServer } from "./server.ts";
 
 /** For names of crash points. */
@@ -191,7 +191,7 @@ export class ServerLink {
     if (!this.#isOpen) return;
     const { knobs, ledger } = this.server;
     const nonces = [...this.#asked.values()].flatMap(({ nonce }) => nonce ?? []);
-    if (!isFateOfLink(why)) ledger.fault(`connection lost: ${why.message}`, nonces);
+    ledger.fault(`connection lost: ${why.message}`, nonces);
     const isResumable = isServerAlive && knobs.resumes && knobs.transport === "http";
     const requestIds = [...this.#asked].flatMap(([id, { nonce }]) =>
       nonce === undefined ? [] : id,

@@ -173,18 +173,15 @@ class Simulation {
   #afterDeath(label: string): void {
     const rows = this.#view(label);
     this.#forgetWithdrawals(rows);
-    const nonces = new Set(
-      rows.flatMap(({ request }) => /"nonce":"(n\d+)"/.exec(request)?.[1] ?? []),
-    );
-    for (const client of this.#clients) client.bereave(nonces);
+    const requests = new Set(rows.map(({ request }) => request));
+    for (const client of this.#clients) client.bereave(requests);
   }
 
-  /** A cancellation is not recorded by itself: what it did not end yet is forgotten with the process. */
+  /** A cancellation is not recorded by itself: what it did not end is forgotten with the process. */
   #forgetWithdrawals(rows: readonly CallRow[]): void {
-    const ended = new Set(rows.filter(({ state }) => isTerminal(state)).map(({ id }) => id));
     for (const ask of this.#ledger.asks) {
       const row = rows.find(({ request }) => request === ask.text);
-      if (!ask.isCancelled || row === undefined || ended.has(row.id)) continue;
+      if (!ask.isCancelled || row === undefined || row.state === "cancelled") continue;
       delete ask.cancelledAt;
       delete ask.cancelledAtMs;
     }

@@ -66,6 +66,7 @@ export class StdioClient extends Client {
     const { house, handler } = this;
     if (house === undefined || house.isDead || handler === undefined) return;
     this.unready();
+    this.leaves();
     house.effect("client:left", () => {
       handler.left("the client closed stdin");
     });
@@ -212,7 +213,7 @@ export class SocketClient extends Client {
     this.house = undefined;
     this.#carrier = undefined;
     for (const ask of this.open()) {
-      if (this.#key === undefined || !rows.has(ask.nonce)) ask.isAbandoned = true;
+      if (this.#key === undefined || !rows.has(ask.text)) ask.isAbandoned = true;
     }
     this.retry(100 + this.upTo(1_000));
   }
@@ -235,6 +236,7 @@ export class SocketClient extends Client {
     const carrier = this.#carrier;
     const link = this.#link;
     if (house === undefined || house.isDead || carrier === undefined) return;
+    this.leaves();
     house.effect("client:left", () => {
       link?.lost(carrier, "closed by the client", true);
     });

@@ -118,7 +118,8 @@ function checkToldOnce(ledger: Ledger, { nonce }: Group, ask: Asked, report: Rep
     );
     const isSame = before.executed === again.executed && before.callId === again.callId;
     const isSound = isSame && (before.nonce === undefined || before.text === again.text);
-    if (hasDied && isSound && before.executed !== "pending") continue;
+    // That it was told "pending" dies with the process: what comes of the call is told once more.
+    if (hasDied && (isSound || before.executed === "pending")) continue;
     report.add("I11", nonce, `was answered again: ${head(before)} and then ${head(again)}`);
   }
 }
