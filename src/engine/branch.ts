@@ -176,9 +176,8 @@ export class Branch implements Door {
       onEnded: (stay, line, session) => {
         this.#onStayEnded(stay, line, session);
       },
-      onLeft: (stay, cause) => {
-        if (stay.session?.keyDigest === undefined) this.#parts.onLeft(cause);
-        else stay.end(cause).catch(this.context.fatal);
+      onLeft: (cause) => {
+        this.#parts.onLeft(cause);
       },
     };
   }

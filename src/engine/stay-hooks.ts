@@ -22,8 +22,8 @@ export interface StayHooks {
   onBegun(stay: Stay, sessionId: string): void;
   /** The session is not in memory any more; deferred calls of it may still have to run. */
   onEnded(stay: Stay, line: Line, session: SessionRow): void;
-  /** The client is gone for good. */
-  onLeft(stay: Stay, cause: string): void;
+  /** A client without a key is gone for good. */
+  onLeft(cause: string): void;
 }
 
 export interface Served {
