@@ -165,6 +165,7 @@ export class Branch implements Door {
     const { registry, controlTool } = this.#parts;
     return {
       registry,
+      held: this.rescuer.held,
       delivery: this.delivery,
       controlTool: this.context.settings.hasControlTool ? controlTool(this, principal) : undefined,
       refusal: () => this.#refusal(),
