@@ -122,6 +122,7 @@ function openFile(house: House, file: SimFile): Opened {
       house.log.push(`${level} ${message}`);
     },
     path: file.path,
+    isAbandoned: file.isAbandoned,
     onGone: () => {
       file.close();
     },

@@ -40,6 +40,8 @@ export interface SqliteJournalOptions {
   readonly world: World;
   readonly log: Log;
   readonly path: string;
+  /** Its process went on without it: what is live in it may have run since. */
+  readonly isAbandoned?: boolean;
   /**
    * Called by `close`, when the connection is gone; twice does no harm. Not when the thread is lost: a
    * lost journal stays locked, for its live calls may go on in memory.
@@ -85,7 +87,12 @@ export class SqliteJournal implements Journal {
   }
 
   async recover(now: number): Promise<Recovery> {
-    const { report, live, remembered } = (await this.#post(["recover", now])) as RecoveredRows;
+    const { isAbandoned = false } = this.#options;
+    const { report, live, remembered } = (await this.#post([
+      "recover",
+      now,
+      isAbandoned,
+    ])) as RecoveredRows;
     return { report, live: live.map(readRow), remembered: remembered.map(readRow) };
   }
 

@@ -30,7 +30,8 @@ export type Command =
   | readonly ["change", change: CallChange, sync: boolean]
   | readonly ["find", id: string]
   | readonly ["list", filter: CallFilter]
-  | readonly ["recover", now: number]
+  /** `isAbandoned`: another process may have gone on with its live calls. */
+  | readonly ["recover", now: number, isAbandoned: boolean]
   | readonly ["saveSession", id: string, body: string, seenAt: number]
   | readonly ["findSession", id: string]
   | readonly ["sessions"]

@@ -207,7 +207,7 @@ export class Writer {
       case "list":
         return this.#calls.list(command[1]);
       case "recover":
-        return this.#recoverer.recover(command[1]);
+        return this.#recoverer.recover(command[1], command[2]);
       case "saveSession":
         this.#side.saveSession(command[1], command[2], command[3]);
         return true;
