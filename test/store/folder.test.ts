@@ -150,7 +150,7 @@ describe("a call past its time in an abandoned journal", () => {
   it("is not said not to have run: the process that gave the journal up may have run it", async () => {
     const folder = aFolder();
     const first = await open(folder);
-    await first.own.admit(aCall());
+    await first.own.admit(aCall({ deadlineAt: world.now() - 1 }));
     await closeAll();
     writeFileSync(pathOf(folder, "1.abandoned"), "1\n");
     const { leftovers } = await open(folder);
