@@ -129,7 +129,9 @@ export class Returning {
     this.#context.tally.answered++;
     this.#parts.registry.gave(row.id);
     if (!countsAsDelivered(row)) return true;
-    this.#parts.registry.shield.forget(row.fingerprint, row.id);
+    // Of an unknown outcome a repetition is warned, whoever was told of it before.
+    const isDoubt = row.executed === "unknown" && row.state !== "failed";
+    if (!isDoubt) this.#parts.registry.shield.forget(row.fingerprint, row.id);
     journal.applyLater({ kind: "deliver", id: row.id, at: this.#context.world.now() });
     return true;
   }
