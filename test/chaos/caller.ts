@@ -43,9 +43,9 @@ export interface CallRecord extends Omit<Mutable<Asked>, "told"> {
   readonly told: Told[];
   id: string;
   readonly args: Readonly<Record<string, unknown>>;
-  askedAt: number;
   /** Its line was lost, or the proxy killed, after it was asked. */
   wasCutOff: boolean;
+  wasRepeated: boolean;
   /** The way it was asked over. */
   way: Way;
 }
@@ -62,6 +62,8 @@ export interface CallerHost {
   /** Proxies started so far on this caller's side. */
   incarnation(): number;
   onTold(record: CallRecord, told: Told): void;
+  /** A session began, so long after its client started to connect. */
+  onReady(ms: number): void;
   onTrouble(invariant: string, text: string, nonce?: string): void;
   log(line: string): void;
 }
@@ -71,7 +73,9 @@ export interface CallerOptions {
   readonly upstream: string;
   /** What it speaks: for people. */
   readonly front: string;
-  readonly openWay: () => Way;
+  readonly openWay: () => Way | Promise<Way>;
+  /** Its transport is one pipe. */
+  readonly isInOrder: boolean;
   readonly host: CallerHost;
 }
 
@@ -139,11 +143,13 @@ export class Caller {
   /** Begins a session, trying until it has one or is over. */
   async begin(): Promise<void> {
     while (!this.#isOver) {
-      const way = this.#options.openWay();
+      const way = await this.#options.openWay();
       this.#sessions += 1;
       try {
+        const startedAt = performance.now();
         await this.#handshake(way);
         this.#way = way;
+        this.#options.host.onReady(performance.now() - startedAt);
         return;
       } catch (error) {
         this.#options.host.log(`${this.session}: no session yet: ${(error as Error).message}`);
@@ -206,30 +212,26 @@ export class Caller {
       upstream: this.upstream,
       safety: SAFETY[tool] ?? "unsafe",
       order: this.#order++,
+      isInOrder: this.#options.isInOrder,
       incarnation: this.#options.host.incarnation(),
-      ...{ isCancelled: false, isAbandoned: false, isAcknowledged: false, wasCutOff: false },
+      ...{
+        isCancelled: false,
+        isAbandoned: false,
+        isAcknowledged: false,
+        wasCutOff: false,
+        wasRepeated: false,
+      },
       id: `${this.name}-${String(this.#nextId++)}`,
-      askedAt: Date.now(),
+      at: Date.now(),
     };
     this.calls.push(record);
     this.#post(record);
     return record;
   }
 
-  /**
-   * The same call once more, in the session that it has now, as a model does that got no answer. What it
-   * is told from now on counts as the answer.
-   */
-  repeat(record: CallRecord): void {
-    const way = this.#way;
-    if (way === undefined || record.told.length > 0) return;
-    record.session = this.session;
-    record.order = this.#order++;
-    record.incarnation = this.#options.host.incarnation();
-    record.id = `${this.name}-${String(this.#nextId++)}`;
-    record.way = way;
-    record.isAbandoned = false;
-    this.#post(record);
+  /** The same call once more, in the session that it has now, as a model does that got no answer. */
+  repeat({ nonce, tool, args }: CallRecord): void {
+    this.ask({ nonce, tool, args });
   }
 
   #post(record: CallRecord): void {
@@ -255,7 +257,13 @@ export class Caller {
     record.isCancelled = true;
     const params = { requestId: record.id, reason: "enough" };
     const notice = { jsonrpc: "2.0", method: "notifications/cancelled", params };
-    record.way.send(notice, () => undefined).catch(() => undefined);
+    const told = () => {
+      // In a pipe it may lie unread; only what is answered has arrived.
+      if (this.#options.isInOrder) return;
+      record.cancelledAt = Date.now();
+      record.cancelledAtMs = record.cancelledAt;
+    };
+    record.way.send(notice, () => undefined).then(told, () => undefined);
   }
 
   drop(): boolean {

@@ -2,23 +2,18 @@
 import { spawn } from "node:child_process";
 import { createInterface } from "node:readline";
 import type { Way } from "../caller.ts";
-
-/** A proxy as its parent sees it. */
-export interface Wrap {
-  readonly pid: number;
-  /** Gone, for whichever reason: exit code or signal. */
-  readonly exited: Promise<number | NodeJS.Signals | null>;
-  signal(name: NodeJS.Signals): boolean;
-}
+import type { Life } from "../fleet.ts";
 
 export interface StdioOptions {
   readonly command: readonly string[];
   readonly env: Readonly<Record<string, string>>;
-  onStart(wrap: Wrap): void;
+  onStart(life: Life): void;
+  /** Its client leaves: it ends by itself now. */
+  onLeave(life: Life): void;
   onStderr(line: string): void;
 }
 
-export function openStdio({ command, env, onStart, onStderr }: StdioOptions): Way {
+export function openStdio({ command, env, onStart, onLeave, onStderr }: StdioOptions): Way {
   const [file = "", ...args] = command;
   const child = spawn(file, args, { env: { ...env }, stdio: ["pipe", "pipe", "pipe"] });
   const exited = new Promise<number | NodeJS.Signals | null>((resolve) => {
@@ -26,11 +21,13 @@ export function openStdio({ command, env, onStart, onStderr }: StdioOptions): Wa
       resolve(code ?? signal);
     });
   });
+  let life: Life | undefined;
   return {
     open: (hear, lost) => {
       const { pid } = child;
       if (pid === undefined) return Promise.reject(new Error("the proxy could not be started"));
-      onStart({ pid, exited, signal: (name) => child.kill(name) });
+      life = { pid, exited, signal: (name) => child.kill(name) };
+      onStart(life);
       child.stdin.on("error", () => undefined);
       createInterface({ input: child.stderr }).on("line", onStderr);
       createInterface({ input: child.stdout }).on("line", hear);
@@ -51,6 +48,7 @@ export function openStdio({ command, env, onStart, onStderr }: StdioOptions): Wa
       setTimeout(() => child.stdout.resume(), ms);
     },
     close: async () => {
+      if (life !== undefined && child.exitCode === null && child.signalCode === null) onLeave(life);
       child.stdin.end();
       await exited;
     },
