@@ -25,6 +25,8 @@ export interface AbuseCase {
   readonly isQuick: boolean;
   /** Bounds of its own, where the machine or the case makes the usual ones meaningless. */
   readonly bounds?: Partial<Bounds>;
+  /** Default: three minutes. */
+  readonly limitMs?: number;
   /** Why it can't be run here; undefined where it can. */
   readonly unable?: () => string | undefined;
   /** Rejects where the proxy behaves wrongly; what it takes is judged by `problemsOf`. */

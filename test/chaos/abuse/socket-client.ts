@@ -4,7 +4,7 @@ import { WebSocket } from "ws";
 import type { Reply } from "../../support/holdfast-process.ts";
 
 export interface SocketClient {
-  /** Answers by id. */
+  /** Answers to calls, by id. */
   readonly answers: ReadonlyMap<number, Reply>;
   /** Sends a call and does not wait. `padding`: so many characters more in its arguments. */
   ask(id: number, tool: string, nonce: string, padding?: number): void;
@@ -19,7 +19,8 @@ export async function openSocketClient(url: string): Promise<SocketClient> {
   const answers = new Map<number, Reply>();
   socket.on("message", (data: Buffer) => {
     const message = JSON.parse(data.toString()) as Reply;
-    if (typeof message.id === "number" && message.method === undefined) {
+    // 0 is the handshake's.
+    if (typeof message.id === "number" && message.id > 0 && message.method === undefined) {
       answers.set(message.id, message);
     }
   });
