@@ -195,6 +195,7 @@ class Opener {
         ballastPath: files.ballastPath,
         ...(pagesMax === undefined ? {} : { pagesMax }),
         ...(isArchiving === true ? { archiveBase: files.archiveBase } : {}),
+        isAbandoned: isMarkedAbandoned(files.abandonedPath),
         onGone: lock.release,
       });
     } catch (error) {

@@ -11,8 +11,9 @@ import type { Database, Statement } from "better-sqlite3";
 import { sessionOverAt } from "../../core/session.ts";
 import { readSession } from "./answers.ts";
 import { errorText } from "../../base/errors.ts";
-import type { Archive, Archived } from "./archive.ts";
+import type { Archived } from "./archive.ts";
 import type { Pruned, Retention } from "./protocol.ts";
+import type { SideFiles } from "./side-files.ts";
 import type { SideStatements } from "./side-statements.ts";
 import type { CallStatements } from "./statements.ts";
 
@@ -32,12 +33,17 @@ export class Pruner {
   readonly #delete: Statement;
   readonly #deleteOrigins: Statement;
   readonly #db: Database;
-  readonly #archive: Archive | undefined;
+  readonly #archive: SideFiles["archive"];
 
   /** Calls were deleted, by this process or one before, whose origins may have no other. */
   #mayHaveLeft = true;
 
-  constructor(db: Database, calls: CallStatements, side: SideStatements, archive?: Archive) {
+  constructor(
+    db: Database,
+    calls: CallStatements,
+    side: SideStatements,
+    archive?: SideFiles["archive"],
+  ) {
     this.#db = db;
     this.#archive = archive;
     this.#calls = calls;

@@ -55,7 +55,8 @@ export class Recoverer {
     return [SUSPICION, this.#suspicion === undefined ? null : JSON.stringify(this.#suspicion)];
   }
 
-  recover(now: number): RecoveredRows {
+  /** `isAbandoned`: its process went on without it, so that nothing is said not to have run. */
+  recover(now: number, isAbandoned: boolean): RecoveredRows {
     const startedAt = this.#world.monotonic();
     const open = this.#read(
       "delivered_at is null and state in ('queued','sent','tasked','in_doubt')",
@@ -65,7 +66,7 @@ export class Recoverer {
     let expired = 0;
     let putInDoubt = 0;
     for (const row of open) {
-      const isSound = row.seq > (this.#suspicion?.foundSeq ?? -1);
+      const isSound = !isAbandoned && row.seq > (this.#suspicion?.foundSeq ?? -1);
       const recovered = recoverRow(row, now, isSound);
       if (recovered !== undefined) {
         if (!this.#calls.change(recovered.change))
