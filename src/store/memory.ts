@@ -7,10 +7,11 @@ import { JournalError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import { apply, isRepeatable } from "../core/call.ts";
 import type { CallChange, CallRow } from "../core/call.ts";
+import type { JournalFilter } from "../core/call-filter.ts";
 import { sessionOverAt } from "../core/session.ts";
 import type { SessionRow } from "../core/session.ts";
 import type { JournalStats } from "../core/status.ts";
-import type { CallFilter, Journal, Recovery } from "../ports.ts";
+import type { Journal, Recovery } from "../ports.ts";
 import { isRemembered, recoverRow } from "./recovery.ts";
 import { encodeRow } from "./rows.ts";
 
@@ -114,14 +115,15 @@ class MemoryJournal implements Journal {
     return this.#rows.get(id);
   }
 
-  async list(filter: CallFilter): Promise<readonly CallRow[]> {
+  async list(filter: JournalFilter): Promise<readonly CallRow[]> {
     this.#step();
-    const { states, sessionId, isUndelivered, limit } = filter;
+    const { states, sessionId, isUndelivered, afterSeq, limit } = filter;
     return [...this.#rows.values()]
+      .filter((row) => afterSeq === undefined || row.seq > afterSeq)
       .filter((row) => states === undefined || states.includes(row.state))
       .filter((row) => sessionId === undefined || row.sessionId === sessionId)
       .filter((row) => isUndelivered !== true || row.deliveredAt === undefined)
-      .sort((a, b) => b.seq - a.seq)
+      .sort((a, b) => (afterSeq === undefined ? b.seq - a.seq : a.seq - b.seq))
       .slice(0, limit);
   }
 

@@ -217,6 +217,22 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
       expect(await ids({ limit: 1 })).toEqual([sent.id]);
     });
 
+    it("lists on from a seq, oldest first, with every other filter", async () => {
+      const journal = await fresh();
+      const rows = [await bring(journal, ROADS.queued), await bring(journal, ROADS.done)];
+      rows.push(await bring(journal, ROADS.queued), await bring(journal, ROADS.queued));
+      const seqs = rows.map(({ seq }) => seq);
+      const listed = async (filter: Parameters<Journal["list"]>[0]) =>
+        (await journal.list(filter)).map(({ seq }) => seq);
+      expect(await listed({ afterSeq: 0 })).toEqual(seqs);
+      expect(await listed({ afterSeq: 0, states: ["queued"], limit: 2 })).toEqual([
+        seqs[0],
+        seqs[2],
+      ]);
+      expect(await listed({ afterSeq: seqs[2] ?? 0 })).toEqual([seqs[3]]);
+      expect(await listed({ afterSeq: seqs[3] ?? 0 })).toEqual([]);
+    });
+
     it("lists the calls of one session, and of these those that nobody was given yet", async () => {
       const journal = await fresh();
       const other = await bring(journal, ROADS.done);
