@@ -15,6 +15,7 @@ import type { JournalFiles } from "./layout.ts";
 import { clearAbandoned, isMarkedAbandoned } from "./marks.ts";
 import { openMemoryJournal } from "./memory.ts";
 import { resilientJournal } from "./resilient.ts";
+import { clearDrafts } from "./drafts.ts";
 import { loadDriver } from "./sqlite/connection.ts";
 import type { Driver } from "./sqlite/connection.ts";
 import { tryLock } from "./sqlite/lock.ts";
@@ -107,6 +108,7 @@ class Opener {
     const network = networkFileSystem(folder, process.platform);
     if (network !== undefined)
       throw new JournalError("io", `${folder} is on a network file system (${network})`);
+    clearDrafts(this.#driver, folder, upstreamDigest);
     const { own, number } = await this.#openOwn();
     const others = journalNumbers(folder, upstreamDigest).filter((other) => other !== number);
     for (const other of others) {

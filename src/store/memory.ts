@@ -12,6 +12,8 @@ import { sessionOverAt } from "../core/session.ts";
 import type { SessionRow } from "../core/session.ts";
 import type { JournalStats } from "../core/status.ts";
 import type { Journal, Recovery } from "../ports.ts";
+import { HELD_MARK, readHeldMark } from "./held-mark.ts";
+import type { HeldMark } from "./held-mark.ts";
 import { isRemembered, recoverRow } from "./recovery.ts";
 import { encodeRow } from "./rows.ts";
 
@@ -61,11 +63,12 @@ class MemoryJournal implements Journal {
     this.#step();
     const startedAt = this.#world.monotonic();
     const found: Record<string, number> = {};
+    const mark = this.#heldMark();
     let expired = 0;
     let putInDoubt = 0;
     for (const row of this.#rows.values()) {
       found[row.state] = (found[row.state] ?? 0) + 1;
-      const recovered = recoverRow(row, now, true);
+      const recovered = recoverRow(row, now, mark === undefined);
       if (recovered === undefined) continue;
       this.#rows.set(row.id, recovered.row);
       if (recovered.row.state === "in_doubt") putInDoubt++;
@@ -73,11 +76,20 @@ class MemoryJournal implements Journal {
     }
     const rows = [...this.#rows.values()].sort((a, b) => a.seq - b.seq);
     const tookMs = this.#world.monotonic() - startedAt;
+    const live = rows.filter((row) => row.state === "queued" || row.state === "in_doubt");
+    const held = mark === undefined ? {} : { wentBackwards: mark };
+    if (mark !== undefined && !live.some(({ seq }) => seq <= mark.foundSeq))
+      this.#facts.delete(HELD_MARK);
     return {
-      report: { tookMs, found, expired, putInDoubt },
-      live: rows.filter((row) => row.state === "queued" || row.state === "in_doubt"),
+      report: { tookMs, found, expired, putInDoubt, ...held },
+      live,
       remembered: rows.filter((row) => isRemembered(row, now)),
     };
+  }
+
+  #heldMark(): HeldMark | undefined {
+    const text = this.#facts.get(HELD_MARK);
+    return text === undefined ? undefined : readHeldMark(text);
   }
 
   async admit(row: CallRow): Promise<number> {
