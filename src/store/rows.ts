@@ -68,8 +68,10 @@ const EXECUTED: readonly string[] = ["no", "yes", "unknown", "pending"];
 const orNull = <T extends SqlValue>(value: T | undefined): T | null => value ?? null;
 
 /** Half a surrogate pair (a tool may be named so) does not survive UTF-8; it would break the sum. */
+export const asInUtf8 = (value: string): string => value.replace(/\p{Surrogate}/gu, "\ufffd");
+
 const wellFormed = (value: string | undefined): string | null =>
-  value === undefined ? null : value.replace(/\p{Surrogate}/gu, "\ufffd");
+  value === undefined ? null : asInUtf8(value);
 
 /** Throws `Bug` for a row that must not exist (W1). */
 export function assertLegal(row: CallRow): void {

@@ -14,7 +14,9 @@ import type { SessionRow } from "../../core/session.ts";
 import {
   CHANGING_COLUMNS,
   OWN_COLUMNS,
+  REQUEST_AT,
   SEQ_AT,
+  asInUtf8,
   changingOf,
   encodeRow,
   lifelongSum,
@@ -84,16 +86,17 @@ export class Draft {
   addCall(row: CallRow): void {
     this.#try(() => {
       const seq = this.#seq + 1;
-      const values = [...encodeRow(row)];
+      // What came over a wire was UTF-8; in a file anything can stand as an escape.
+      const values = encodeRow(row).map((one) => (typeof one === "string" ? asInUtf8(one) : one));
       values[SEQ_AT] = seq;
       const { number, sum: originSum } = this.#origins.of(values);
       const changing = changingOf(values);
-      const requestSum = textSum(row.request);
-      const replySum = textSum(row.reply);
+      const [request = null, reply = null] = values.slice(REQUEST_AT);
+      const requestSum = textSum(request);
+      const replySum = textSum(reply);
       const sum = rowSum(changing, lifelongSum(values, originSum), requestSum, replySum);
-      const payloads = [row.request, row.reply ?? null];
       const sums = [requestSum, replySum, sum];
-      this.#insert.run(...ownOf(values), number, ...changing, ...sums, ...payloads);
+      this.#insert.run(...ownOf(values), number, ...changing, ...sums, request, reply);
       this.#seq = seq;
       if (!isTerminal(row.state)) this.#isLive = true;
       this.#stepCalls++;
