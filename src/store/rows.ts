@@ -200,9 +200,9 @@ export function decodeRow(values: RowValues): CallRow | string {
 
 /** Why this row can't be: a state that contradicts its other columns. Undefined for a legal row. */
 export function illegality(row: CallRow): string | undefined {
+  if (!CALL_STATES.includes(row.state)) return `unknown state ${row.state}`;
   const isEnded = isTerminal(row.state);
   const wasSent = row.state === "sent" || row.state === "tasked" || row.state === "in_doubt";
-  if (!CALL_STATES.includes(row.state)) return `unknown state ${row.state}`;
   if (!SAFETIES.includes(row.safety)) return `unknown safety ${row.safety}`;
   if (!EXECUTED.includes(row.executed)) return `unknown execution ${row.executed}`;
   if (row.reason !== undefined && !REASONS.includes(row.reason)) return `reason ${row.reason}`;
