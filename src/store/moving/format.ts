@@ -12,6 +12,7 @@ import type { CallRow } from "../../core/call.ts";
 import type { SessionRow } from "../../core/session.ts";
 import { isObject } from "../../wire/message.ts";
 import type { JsonObject } from "../../wire/message.ts";
+import { CALL, JOURNAL, SESSION, inOrder } from "./shapes.ts";
 
 export const FORMAT = "holdfast-journal";
 /** Grows with every change, for what a reader does not know it refuses. */
@@ -78,11 +79,11 @@ export function headerLine(header: Header): string {
 export function recordLine(record: MovedRecord): string {
   switch (record.kind) {
     case "journal":
-      return JSON.stringify({ kind: "journal", ...record.journal });
+      return JSON.stringify({ kind: "journal", ...inOrder(record.journal, JOURNAL) });
     case "session":
-      return JSON.stringify({ kind: "session", ...record.session });
+      return JSON.stringify({ kind: "session", ...inOrder(record.session, SESSION) });
     case "call":
-      return JSON.stringify({ kind: "call", ...record.call });
+      return JSON.stringify({ kind: "call", ...inOrder(record.call, CALL) });
   }
 }
 

@@ -11,65 +11,9 @@ import { TRANSPORT_KINDS } from "../../core/transport.ts";
 import type { JsonObject } from "../../wire/message.ts";
 import { illegality } from "../rows.ts";
 import { parseObject } from "./format.ts";
+import { CALL, JOURNAL, SESSION } from "./shapes.ts";
+import type { Shape } from "./shapes.ts";
 import type { JournalRecord, MovedRecord } from "./format.ts";
-
-type Shape = "text" | "text?" | "number" | "number?" | "boolean" | "texts";
-
-const CALL: Readonly<Record<keyof CallRow, Shape>> = {
-  id: "text",
-  seq: "number",
-  sessionId: "text",
-  upstream: "text",
-  credentials: "text",
-  method: "text",
-  tool: "text?",
-  safety: "text",
-  fingerprint: "text?",
-  schema: "text?",
-  request: "text",
-  acceptedAt: "number",
-  deadlineAt: "number",
-  acknowledgedAt: "number?",
-  state: "text",
-  reason: "text?",
-  executed: "text",
-  attempt: "number",
-  isDoubted: "boolean",
-  upstreamId: "text?",
-  sentAt: "number?",
-  settledAt: "number?",
-  deliveredAt: "number?",
-  reply: "text?",
-  cause: "text?",
-  note: "text?",
-  redriveOf: "text?",
-};
-
-const SESSION: Readonly<Record<keyof SessionRow, Shape>> = {
-  id: "text",
-  keyDigest: "text?",
-  principal: "text",
-  transport: "text",
-  peer: "text",
-  protocolVersion: "text",
-  upstream: "text",
-  credentials: "text",
-  era: "text",
-  handshake: "text",
-  logLevel: "text?",
-  subscriptions: "texts",
-  createdAt: "number",
-  lastSeenAt: "number",
-  endedAt: "number?",
-  detachedAt: "number?",
-  timeoutMs: "number",
-};
-
-const JOURNAL: Readonly<Record<keyof JournalRecord, Shape>> = {
-  upstream: "text",
-  credentials: "text?",
-  name: "text",
-};
 
 const ERAS: readonly string[] = ["legacy", "modern"];
 
