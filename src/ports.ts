@@ -5,7 +5,7 @@
 import type { TransportKind } from "./core/transport.ts";
 import type { Batch, Malformed, Message } from "./wire/message.ts";
 import type { CallChange, CallRow } from "./core/call.ts";
-import type { CallFilter, JournalFilter } from "./core/call-filter.ts";
+import type { CallFilter as Filter, JournalFilter } from "./core/call-filter.ts";
 import type { Failure } from "./core/failure.ts";
 import type { Outcome } from "./core/verdict.ts";
 import type { SessionRow } from "./core/session.ts";
@@ -26,7 +26,7 @@ export interface Recovery {
   readonly remembered: readonly CallRow[];
 }
 
-export type { CallFilter };
+export type CallFilter = Filter;
 
 /**
  * The durable record of calls. One method is one atomic statement; a promise resolves after the commit
