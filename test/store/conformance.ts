@@ -10,7 +10,7 @@ import { NOW, aCall } from "./builders.ts";
 const at = NOW + 100;
 
 /** Each kind of change in each of its forms, for a call that made `attempt` attempts. */
-function everyChange(id: string, attempt: number): CallChange[] {
+export function everyChange(id: string, attempt: number): CallChange[] {
   return [
     { kind: "dispatch", id, attempt: attempt + 1, upstreamId: "2-7", at },
     { kind: "dispatch", id, attempt, upstreamId: "2-7", at },
@@ -62,7 +62,7 @@ const requeued = (id: string): CallChange[] => [
   { kind: "requeue", id, attempt: 1, cause: "again", at: NOW + 3 },
 ];
 
-const aSession: SessionRow = {
+export const aSession: SessionRow = {
   id: "s_1",
   keyDigest: "digest",
   principal: "t_1",
