@@ -16,7 +16,7 @@ import {
   viewSince,
 } from "../ledger.ts";
 import type { Report } from "../report.ts";
-import { isSameAnswer, isSameResult } from "../texts.ts";
+import { hasWord, isSameAnswer, isSameResult } from "../texts.ts";
 
 export function checkAnswers(ledger: Ledger, report: Report): void {
   const principals = principalsOf(ledger, report);
@@ -81,8 +81,8 @@ function checkLiving({ liedAbout }: Ledger, group: Group, report: Report): void 
 
 /** Whether a result speaks of the group's call; undefined where it is an error, or names no call. */
 function speaksOf(reply: string, { nonce, executions }: Group): boolean | undefined {
-  if (executions.length === 0 || !reply.includes('"result"')) return undefined;
-  return reply.includes(nonce);
+  const at = reply.indexOf('"result"');
+  return executions.length === 0 || at < 0 ? undefined : hasWord(reply, nonce, at);
 }
 
 function checkToldAtAll(ledger: Ledger, group: Group, ask: Asked, report: Report): void {
@@ -118,7 +118,8 @@ function checkToldOnce(ledger: Ledger, { nonce }: Group, ask: Asked, report: Rep
     );
     const isSame = before.executed === again.executed && before.callId === again.callId;
     const isSound = isSame && (before.nonce === undefined || before.text === again.text);
-    if (hasDied && isSound && before.executed !== "pending") continue;
+    // That it was told "pending" dies with the process: what comes of the call is told once more.
+    if (hasDied && (isSound || before.executed === "pending")) continue;
     report.add("I11", nonce, `was answered again: ${head(before)} and then ${head(again)}`);
   }
 }
