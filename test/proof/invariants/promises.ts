@@ -36,14 +36,15 @@ function checkWithdrawn({ slackMs }: Ledger, group: Group, report: Report): void
   const [ask] = asks;
   if (asks.length > 1 || ask?.cancelledAt === undefined) return;
   const { cancelledAt, cancelledAtMs } = ask;
+  const [history] = rows;
+  if (history !== undefined && mayHaveForgotten(history, cancelledAt)) return;
   if (ask.told.some(({ at }) => at > cancelledAt + slackMs))
     report.add("T13", nonce, `was answered after its client had withdrawn it`);
-  const [history] = rows;
   if (history === undefined || rows.length > 1 || cancelledAtMs === undefined) return;
   const { sentAt, acknowledgedAt, id } = lastOf(history);
   // What was promised to run late runs: a repetition may wait for it.
   if (acknowledgedAt !== undefined || sentAt === undefined) return;
-  if (sentAt <= cancelledAtMs + slackMs || mayHaveForgotten(history, cancelledAt)) return;
+  if (sentAt <= cancelledAtMs + slackMs) return;
   const text = `${id} was sent ${String(sentAt - cancelledAtMs)} ms after its client had withdrawn it`;
   report.add("T13", nonce, text);
 }
