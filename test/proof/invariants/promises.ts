@@ -5,7 +5,14 @@
  */
 import { isTerminal } from "../../../src/core/call.ts";
 import type { Asked, Told } from "../evidence.ts";
-import { type Group, lastOf, type Ledger, type RowHistory, safetyOf } from "../ledger.ts";
+import {
+  type Group,
+  lastOf,
+  type Ledger,
+  type RowHistory,
+  safetyOf,
+  viewSince,
+} from "../ledger.ts";
 import type { Report } from "../report.ts";
 
 /** So long an outcome matters to a repetition. */
@@ -38,7 +45,10 @@ function checkWithdrawn({ slackMs }: Ledger, group: Group, report: Report): void
   const { cancelledAt, cancelledAtMs } = ask;
   const [history] = rows;
   if (history !== undefined && mayHaveForgotten(history, cancelledAt)) return;
-  if (ask.told.some(({ at }) => at > cancelledAt + slackMs))
+  // A withdrawal is in memory alone: the next process does not know of it.
+  const next = history === undefined ? undefined : viewSince(history.journal, cancelledAt);
+  const until = history?.journal.views[next ?? -1]?.at ?? Infinity;
+  if (ask.told.some(({ at }) => at > cancelledAt + slackMs && at <= until))
     report.add("T13", nonce, `was answered after its client had withdrawn it`);
   if (history === undefined || rows.length > 1 || cancelledAtMs === undefined) return;
   const { sentAt, acknowledgedAt, id } = lastOf(history);
