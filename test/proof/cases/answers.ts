@@ -42,6 +42,20 @@ const pending = (overrides: Parameters<typeof row>[1], expiresAt = T0 + 60_000) 
   });
 };
 
+/** Told that it runs late at 3, and what came of it at `at`. */
+const pendingThen = (at: number) => {
+  const late = { acknowledgedAt: T0 + 45_000, deadlineAt: T0 + 60_000 };
+  const iso = new Date(late.deadlineAt).toISOString();
+  const text = `{"jsonrpc":"2.0","id":7,"result":{"_meta":{"holdfast/call":{"callId":"c_a","executed":"pending","expiresAt":"${iso}"}}}}`;
+  return evidence({
+    asked: [
+      ask("a", { told: [own("a", "pending", { text }), told("a", { at })], isAcknowledged: true }),
+    ],
+    executions: [ran("a", { at: 3 })],
+    views: change([row("a", late)], [row("a", late)]),
+  });
+};
+
 const expired = unanswered("a", "expired", "no");
 
 const replayed = (text: string) =>
@@ -269,6 +283,13 @@ export const ANSWERS: readonly Case[] = [
     broken: toldTwice(12, answerOf("a", 8)),
     but: "with the same bytes",
     sound: toldTwice(12),
+  },
+  {
+    invariant: "I11",
+    says: "a client was told that its call runs late, and then its outcome by the same process",
+    broken: pendingThen(4),
+    but: "the process that had told it had died",
+    sound: pendingThen(12),
   },
   {
     invariant: "P5a",

@@ -88,6 +88,19 @@ const repeated = (acceptedAt: number, isShielded = true) =>
     rules: { isShielded },
   });
 
+/** The call's own caller was gone; its first repetition was warned, and the second ran. */
+const warned = (() => {
+  const run = repeated(T0 + 60_000);
+  const [first, again] = run.asked;
+  const text = `{"jsonrpc":"2.0","id":8,"result":{"isError":true,"_meta":{"holdfast/call":{"callId":"c_a","executed":"unknown"}}}}`;
+  const asked = [
+    ask("a", { ...first, told: [], isAbandoned: true }),
+    ask("a", { at: 2, order: 2, told: [own("a", "unknown", { text })] }),
+    ask("a", { ...again, order: 3 }),
+  ];
+  return { ...run, asked };
+})();
+
 export const ORDER: readonly Case[] = [
   {
     invariant: "I7",
@@ -165,5 +178,12 @@ export const ORDER: readonly Case[] = [
     broken: repeated(T0 + 60_000),
     but: "the shield was off",
     sound: repeated(T0 + 60_000, false),
+  },
+  {
+    invariant: "S3",
+    says: "a call was repeated after an unknown outcome, and went without a warning",
+    broken: repeated(T0 + 60_000),
+    but: "its caller was gone, and the first repetition was warned",
+    sound: warned,
   },
 ];

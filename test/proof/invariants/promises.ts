@@ -99,6 +99,8 @@ function checkWarned(group: Group, report: Report): void {
     const row = lastOf(history);
     if (row.executed !== "unknown" || row.state === "failed" || row.note !== undefined) continue;
     const told = firstTold(asks, row.id);
+    // Where its own caller was gone, the first that was told is a repetition, and was warned by that.
+    if (told !== undefined && idIn(told.text) !== idIn(row.request)) continue;
     const next = asks.find(({ at }) => told !== undefined && at !== undefined && at > told.at);
     const answer = next?.told[0];
     if (next === undefined || answer === undefined || isOlder(rows, history)) continue;
@@ -108,6 +110,9 @@ function checkWarned(group: Group, report: Report): void {
     report.add("S3", nonce, text);
   }
 }
+
+/** The id of a request or an answer. */
+const idIn = (text: string): string | undefined => /"id":("[^"]*"|\d+)/.exec(text)?.[1];
 
 function firstTold(asks: readonly Asked[], callId: string): Told | undefined {
   const all = asks.flatMap(({ told }) => told).filter((one) => one.callId === callId);
