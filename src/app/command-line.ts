@@ -27,6 +27,8 @@ const VERBS = [
   "snapshots",
   "restore",
   "doctor",
+  "export",
+  "import",
 ];
 
 /** Answers with the exit code; errors of use and configuration are told on stderr. */

@@ -12,7 +12,7 @@ import {
   readSessions,
 } from "../store/reader.ts";
 import { RESTORED, readRestoredFact } from "../store/snapshot/prepare.ts";
-import { SUSPICION } from "../store/suspicion.ts";
+import { HELD_MARK, readHeldMark } from "../store/held-mark.ts";
 import { troubleOf } from "../store/sqlite/connection.ts";
 import { isObject } from "../wire/message.ts";
 import type { JournalReader, JournalSummary } from "./commands/journal-reader.ts";
@@ -44,7 +44,7 @@ export function readOwner(fact: string | undefined): Owner | undefined {
 function readBackwards(fact: string | undefined): WentBackwards | undefined {
   if (fact === undefined) return undefined;
   try {
-    return JSON.parse(fact) as WentBackwards;
+    return readHeldMark(fact);
   } catch {
     return { expectedSeq: 0, foundSeq: Number.MAX_SAFE_INTEGER };
   }
@@ -68,11 +68,12 @@ async function summary(journal: ReadJournal, world: World): Promise<JournalSumma
   const restored = readRestoredFact(journal.facts.get(RESTORED));
   return {
     path: journal.path,
-    upstream: owner?.name ?? restored?.name ?? journal.upstreamDigest16,
+    upstream:
+      owner?.name ?? journal.facts.get("name") ?? restored?.name ?? journal.upstreamDigest16,
     ownerPid: owner !== undefined && (await isAlive(owner, world)) ? owner.pid : undefined,
     counts: journal.counts,
     isAbandoned: journal.isAbandoned,
-    wentBackwards: readBackwards(journal.facts.get(SUSPICION)),
+    wentBackwards: readBackwards(journal.facts.get(HELD_MARK)),
     damaged: journal.damaged.length,
     problem: journal.problem,
   };

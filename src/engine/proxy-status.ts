@@ -3,7 +3,6 @@ import type {
   JournalStats,
   ProxyStatus,
   RecoveryReport,
-  WentBackwards,
   ServingStatus,
   SessionStatus,
 } from "../core/status.ts";
@@ -75,8 +74,12 @@ function reasonsOf(parts: StatusParts, sessions: readonly SessionStatus[]): read
     reasons.add(`the journal is in memory only: ${journal.degraded}`);
   if (heldForPerson > 0)
     reasons.add(`${String(heldForPerson)} calls of an earlier process wait for a person`);
-  for (const { wentBackwards } of opened)
-    if (wentBackwards !== undefined) reasons.add(backwardsText(wentBackwards));
+  for (const { wentBackwards } of opened) {
+    if (wentBackwards === undefined) continue;
+    const { because } = wentBackwards;
+    if (because === undefined) reasons.add("the journal holds less than was once written to it");
+    else reasons.add(`a journal was ${because}`);
+  }
   if (snapshots?.failure !== undefined)
     reasons.add(`no snapshot of the journal was made: ${snapshots.failure.message}`);
   if (serving?.problem !== undefined)
@@ -84,10 +87,4 @@ function reasonsOf(parts: StatusParts, sessions: readonly SessionStatus[]): read
   if (serving?.doorTrouble !== undefined)
     reasons.add(`tokens can't be checked, so nobody is let in: ${serving.doorTrouble}`);
   return [...reasons];
-}
-
-function backwardsText({ restored }: WentBackwards): string {
-  if (restored === undefined) return "the journal holds less than was once written to it";
-  const at = new Date(restored.snapshotAt).toISOString();
-  return `a journal was restored from a snapshot of ${at}: what happened after it is missing`;
 }

@@ -7,9 +7,9 @@ import type { World } from "../../base/world.ts";
 import type { CallRow } from "../../core/call.ts";
 import { repeatedCall } from "../../core/repeated-call.ts";
 import { isTerminal } from "../../core/call.ts";
-import type { ProxyStatus, WentBackwards } from "../../core/status.ts";
+import type { ProxyStatus } from "../../core/status.ts";
 import type { CallFilter, Control, Journal } from "../../ports.ts";
-import { SUSPICION } from "../../store/suspicion.ts";
+import { HELD_MARK, readHeldMark } from "../../store/held-mark.ts";
 import type { Folders } from "../options.ts";
 import type { JournalReader } from "./journal-reader.ts";
 import { runningProxies } from "./running.ts";
@@ -101,8 +101,8 @@ async function withdrawSuspect(journal: Journal, row: CallRow, at: number): Prom
 
 /** Whether it may have run although it waits: its journal went backwards after it was accepted. */
 async function isSuspect(journal: Journal, row: CallRow): Promise<boolean> {
-  const text = (await journal.kept(SUSPICION)).get(SUSPICION);
-  return text !== undefined && row.seq <= (JSON.parse(text) as WentBackwards).foundSeq;
+  const text = (await journal.kept(HELD_MARK)).get(HELD_MARK);
+  return text !== undefined && row.seq <= readHeldMark(text).foundSeq;
 }
 
 /** Its calls that wait and of which nobody was told that they run late go with it. */

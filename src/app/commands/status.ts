@@ -56,11 +56,8 @@ function isHealthy({ proxies, journals }: Overview): boolean {
   );
 }
 
-function backwardsText({ restored }: WentBackwards): string {
-  const how =
-    restored === undefined
-      ? "it holds less than was once written to it"
-      : `restored from a snapshot of ${new Date(restored.snapshotAt).toISOString()}`;
+function backwardsText({ because }: WentBackwards): string {
+  const how = because ?? "it holds less than was once written to it";
   return `${how}: calls in it that change something wait for you`;
 }
 

@@ -1,10 +1,10 @@
 /** Makes of an unpacked database one that may be put in place: checked, and marked as restored. */
 import type { Database } from "better-sqlite3";
 import type { RestoredFrom, SnapshotHeader } from "../../core/snapshot.ts";
-import type { WentBackwards } from "../../core/status.ts";
 import { APPLICATION_ID } from "../sqlite/migrations.ts";
 import type { Driver } from "../sqlite/connection.ts";
-import { SUSPICION } from "../suspicion.ts";
+import { HELD_MARK, heldMarkText } from "../held-mark.ts";
+import type { HeldMark } from "../held-mark.ts";
 import { SideStatements } from "../sqlite/side-statements.ts";
 import { damaged } from "./format.ts";
 
@@ -79,8 +79,9 @@ function mark(
   for (const [key] of side.kept("child:")) side.keep(key, null);
   side.keep("owner", null);
   side.keep("upstream", upstream);
-  const suspicion: WentBackwards = { expectedSeq, foundSeq: seq, restored: from };
-  side.keep(SUSPICION, JSON.stringify(suspicion));
+  const because = `restored from a snapshot of ${new Date(from.snapshotAt).toISOString()}`;
+  const held: HeldMark = { expectedSeq, foundSeq: seq, because, restored: from };
+  side.keep(HELD_MARK, heldMarkText(held));
   const fact: RestoredFact = { ...from, dbId, sha256: header.contentSha256, name, target };
   side.keep(RESTORED, JSON.stringify(fact));
 }
