@@ -26,8 +26,11 @@ export const RECOVERY: readonly Mutant[] = [
           '  if (row.state === "in_doubt")\n    return { kind: "requeue", id, attempt, cause: "started again", at: now };\n  if (row.state === "sent") {',
       },
     ],
-    caughtBy: "sim",
-    expects: ["I4", "I9"],
+    caughtBy: "unit lane",
+    unit: {
+      file: "test/store/memory.test.ts",
+      test: "run twice in a row finds nothing to do the second time",
+    },
   },
   {
     name: "not-synced",
