@@ -67,6 +67,32 @@ export const RECOVERY: readonly Mutant[] = [
     },
   },
   {
+    name: "lost-commit-told-as-no",
+    says: "a commit that failed is said not to have happened, though it may be on the platter",
+    edits: [
+      {
+        file: "engine/scribe.ts",
+        find: '      if (!(error instanceof JournalError) || error.trouble === "io") throw error;\n      this.#refuse',
+        replace: "      if (!(error instanceof JournalError)) throw error;\n      this.#refuse",
+      },
+    ],
+    caughtBy: "sim",
+    expects: ["I3", "I8", "I11"],
+  },
+  {
+    name: "abandoned-told-as-no",
+    says: "calls of a journal whose process went on without it are said not to have run",
+    edits: [
+      {
+        file: "store/sqlite/journal.ts",
+        find: "      isAbandoned,\n    ])) as RecoveredRows;",
+        replace: "      isAbandoned && now < 0,\n    ])) as RecoveredRows;",
+      },
+    ],
+    caughtBy: "sim",
+    expects: ["I3", "I8"],
+  },
+  {
     name: "number-given-again",
     says: "after old calls were deleted a start gives their numbers again",
     edits: [
