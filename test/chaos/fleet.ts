@@ -12,6 +12,9 @@ import type { JournalView } from "../proof/evidence.ts";
 import { residentBytes } from "../support/proc.ts";
 
 const CLI = fileURLToPath(new URL("../../dist/app/cli.js", import.meta.url));
+/** The label of the last views. */
+export const AT_THE_END = "at the end";
+
 const SAMPLE_MS = 400;
 /** A start that takes longer than this has failed. */
 const START_MS = 30_000;
@@ -168,7 +171,7 @@ export class Fleet {
       life.signal("SIGTERM");
     }
     await Promise.all(this.alive().map(({ exited }) => exited));
-    await this.look("at the end");
+    await this.look(AT_THE_END);
     clearInterval(this.#sampler);
     await new Promise<void>((resolve) => {
       this.#log.end(resolve);

@@ -10,7 +10,7 @@ import type { Asked, Evidence, Execution, Fault, Finding } from "../proof/eviden
 import { randomFrom } from "../support/random.ts";
 import { freePort } from "../support/upstream-process.ts";
 import { Caller, type CallRecord, type CallerHost } from "./caller.ts";
-import { daemonOf, Fleet, type Daemon, type Life } from "./fleet.ts";
+import { AT_THE_END, daemonOf, Fleet, type Daemon, type Life } from "./fleet.ts";
 import { Recoveries } from "./recoveries.ts";
 import { Dice, nextCall, nextTrouble, type Trouble } from "./schedule.ts";
 import { openPipe, openRemote, type UnderFire } from "./server-under-fire.ts";
@@ -37,6 +37,8 @@ export interface Round {
   readonly proxyKills: number;
   readonly upstreamKills: number;
   readonly repeats: number;
+  /** Answers that went with their connection, over transports without receipts (SSE, WebSocket). */
+  readonly lostOnTheWay: number;
   readonly startsMs: readonly number[];
   readonly peakRssBytes: number;
   /** The last steps of the schedule, in words. */
@@ -401,10 +403,11 @@ class Lane {
       const text = `${name} has no session ${String(QUIET_MAX_MS)} ms after the last fault`;
       this.#findings.push({ invariant: "P6", nonce: undefined, text });
     }
-    this.#judgeUnanswered();
-    const asked = this.#callers.flatMap((caller) => caller.calls.map(askedOf));
+    const owed = this.#callers.flatMap((caller) => caller.pending());
     await Promise.all(this.#callers.map((caller) => caller.close()));
     await this.#fleet.end();
+    const lostOnTheWay = this.#judgeUnanswered(owed);
+    const asked = this.#callers.flatMap((caller) => caller.calls.map(askedOf));
     const leaked = await this.#leftovers();
     await Promise.all(this.#servers.map((server) => server.close()));
     const measures = {
@@ -412,7 +415,7 @@ class Lane {
       recoveryMs: this.#recoveries.samples,
       leaked,
     };
-    return this.#round({
+    return this.#round(lostOnTheWay, {
       run: `chaos seed ${String(this.#options.seed)} (${this.#options.name})`,
       asked,
       executions: this.#executions(),
@@ -425,13 +428,14 @@ class Lane {
     });
   }
 
-  #round(evidence: Evidence): Round {
+  #round(lostOnTheWay: number, evidence: Evidence): Round {
     return {
       evidence,
       findings: this.#findings,
       proxyKills: this.#fleet.killed,
       upstreamKills: this.#upstreamKills,
       repeats: this.#callers.reduce((sum, { repeats }) => sum + repeats, 0),
+      lostOnTheWay,
       startsMs: this.#fleet.startsMs,
       peakRssBytes: this.#fleet.peakRssBytes,
       steps: this.#steps,
@@ -457,11 +461,24 @@ class Lane {
     return times.reduce((latest, at) => Math.max(latest, at), 0);
   }
 
-  /** Whoever could not come back for a call was not there to be told. */
-  #judgeUnanswered(): void {
-    for (const record of this.#callers.flatMap(({ calls }) => calls)) {
-      if (record.told.length === 0 && isHopeless(record)) record.isAbandoned = true;
+  /**
+   * Whoever could not come back for a call was not there to be told. Nor was whoever had its answer written
+   * to a connection that was being lost, over a transport that has no receipts: resolves to how many.
+   */
+  #judgeUnanswered(owed: readonly CallRecord[]): number {
+    const rows = this.#fleet.views
+      .filter(({ label }) => label === AT_THE_END)
+      .flatMap((v) => v.rows);
+    let lostOnTheWay = 0;
+    for (const record of owed) {
+      const row = rows.find(({ request }) => request.includes(`"${record.nonce}"`));
+      const hasReceipts =
+        record.client.includes(".http") || record.client.includes("official-http");
+      const isLost = record.wasCutOff && !hasReceipts && row?.deliveredAt !== undefined;
+      if (isLost) lostOnTheWay += 1;
+      record.isAbandoned = isHopeless(record) || isLost;
     }
+    return lostOnTheWay;
   }
 
   #executions(): Execution[] {
