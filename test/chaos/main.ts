@@ -17,7 +17,7 @@ lost, doubled or told untruly. Loopback only; nothing is left behind unless some
   --minutes M       how long faults come (default 3)
   --kills N         stop after so many kills of the proxy
   --seed S          of the schedule (default: drawn, and printed)
-  --lanes N         rounds side by side (default 3)
+  --lanes N         rounds side by side (default 4)
   --round SECONDS   faults of one round, before everything has to end (default 40)
   --kill-every A-B  seconds between two kills of a lane's proxy (default 0.3-4)
   --rate N          calls a second over all lanes, at most 60 (default 45)
@@ -53,7 +53,7 @@ function read(): Run | undefined {
       minutes: { type: "string", default: "3" },
       kills: { type: "string", default: "1000000" },
       seed: { type: "string", default: String(Date.now() % 1_000_000) },
-      lanes: { type: "string", default: "3" },
+      lanes: { type: "string", default: "4" },
       round: { type: "string", default: "40" },
       "kill-every": { type: "string", default: "0.3-4" },
       rate: { type: "string", default: "45" },
