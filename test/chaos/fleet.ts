@@ -191,8 +191,8 @@ export interface Daemon {
   kill(): Promise<void>;
   /** Starts it; resolves when it serves, or is dead again. */
   start(): Promise<void>;
-  /** Of its newest life, while that lives. */
-  life(): Life | undefined;
+  /** Its newest life is there and serves. */
+  isServing(): boolean;
 }
 
 /** `holdfast serve` at one port, over many lives. */
@@ -202,6 +202,7 @@ export function daemonOf(
   env: Readonly<Record<string, string>>,
 ): Daemon {
   let life: Life | undefined;
+  let isServing = false;
 
   const launch = (): { child: ChildProcess; serving: Promise<void> } => {
     const [file = "", ...args] = fleet.command(
@@ -236,7 +237,7 @@ export function daemonOf(
   };
 
   return {
-    life: () => life,
+    isServing: () => isServing,
     start: async () => {
       await fleet.whenFree();
       const { child, serving } = launch();
@@ -246,7 +247,8 @@ export function daemonOf(
         pid,
         exited: new Promise((resolve) => {
           child.once("close", (code, signal) => {
-            if (life === mine) life = undefined;
+            life = undefined;
+            isServing = false;
             resolve(code ?? signal);
           });
         }),
@@ -255,6 +257,7 @@ export function daemonOf(
       life = mine;
       fleet.born(mine);
       await serving;
+      isServing = life === mine;
     },
     kill: async () => {
       if (life !== undefined) await fleet.kill(life);

@@ -28,6 +28,8 @@ export interface RoundOptions {
   readonly durationMs: number;
   readonly killEveryMs: readonly [number, number];
   readonly callsPerSecond: number;
+  /** Somebody ended the run: everything is to be put away, and nothing to be judged. */
+  isStopped(): boolean;
 }
 
 /** What a round was, besides its evidence. */
@@ -207,7 +209,7 @@ class Lane {
 
   async rage(): Promise<void> {
     const endsAt = Date.now() + this.#options.durationMs;
-    const isOver = () => Date.now() >= endsAt;
+    const isOver = () => Date.now() >= endsAt || this.#options.isStopped();
     const lanes = [this.#killProxies(isOver), this.#makeTrouble(isOver), this.#call(isOver)];
     await Promise.all(lanes);
   }
@@ -224,6 +226,8 @@ class Lane {
     while (!isOver()) {
       await pause((1000 / this.#options.callsPerSecond) * this.#dice.between(0.2, 1.8));
       const caller = this.#dice.one(this.#callers);
+      // Whom nobody listens to can ask but seldom learns something.
+      if (this.#daemon?.isServing() === false && this.#dice.isLucky(0.8)) continue;
       if (!caller.isReady || caller.pending().length >= OUTSTANDING_MAX) continue;
       const nonce = `${this.#options.name}-${String(this.#nextNonce++)}`;
       caller.ask({ nonce, ...nextCall(this.#dice) });
@@ -396,7 +400,8 @@ class Lane {
     }
     for (const life of this.#fleet.alive()) life.signal("SIGCONT");
     const healedAt = Date.now();
-    while (Date.now() - healedAt < QUIET_MAX_MS && !(await this.#isQuiet())) await pause(100);
+    const isTooLong = () => Date.now() - healedAt > QUIET_MAX_MS || this.#options.isStopped();
+    while (!isTooLong() && !(await this.#isQuiet())) await pause(100);
     const quietMs = this.#lastEndAt() - healedAt;
     const idle = this.#callers.filter(({ isReady }) => !isReady);
     for (const { name } of idle) {

@@ -105,6 +105,7 @@ function report(round: Round, one: Judged): void {
 class Progress {
   readonly all: Judged[] = [];
   readonly endsAt: number;
+  isStopped = false;
   readonly #run: Run;
 
   constructor(run: Run) {
@@ -114,10 +115,14 @@ class Progress {
 
   get isOver(): boolean {
     const kills = this.all.reduce((sum, { round }) => sum + round.proxyKills, 0);
-    return Date.now() >= this.endsAt || kills >= this.#run.kills;
+    return this.isStopped || Date.now() >= this.endsAt || kills >= this.#run.kills;
   }
 
   take(round: Round): void {
+    if (this.isStopped) {
+      round.discard();
+      return;
+    }
     const one = judged(round, check(round.evidence));
     this.all.push(one);
     const { asked, answered } = one.figures;
@@ -138,6 +143,7 @@ async function runLane(run: Run, lane: number, progress: Progress): Promise<void
         seed: seedOf(run.seed, lane, number),
         durationMs: Math.max(1_000, Math.min(run.roundMs, progress.endsAt - Date.now())),
         callsPerSecond: run.rate / run.lanes,
+        isStopped: () => progress.isStopped,
       }),
     );
   }
@@ -153,13 +159,19 @@ async function main(): Promise<number> {
     `chaos, seed ${String(run.seed)}: ${String(run.lanes)} lanes for ${String(run.minutes)} min`,
   );
   const progress = new Progress(run);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, () => {
+      console.log(`${signal}: putting everything away`);
+      progress.isStopped = true;
+    });
+  }
   await Promise.all(Array.from({ length: run.lanes }, (_, lane) => runLane(run, lane, progress)));
   const figures = figuresOf(progress.all);
   console.log(`\n${printed(figures)}`);
   if (run.json !== undefined) {
     writeFileSync(run.json, `${JSON.stringify({ seed: run.seed, ...figures }, null, 2)}\n`);
   }
-  return figures.findings > 0 ? 1 : 0;
+  return figures.findings > 0 || progress.isStopped ? 1 : 0;
 }
 
 process.exitCode = await main();
