@@ -7,7 +7,8 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { check } from "../proof/checker.ts";
 import { figuresOf, judged, printed, type Judged } from "./figures.ts";
-import { runRound, type LaneKind, type Round } from "./lane.ts";
+import { runRound, type Round } from "./lane.ts";
+import type { LaneKind } from "./storm.ts";
 
 const HELP = `npm run chaos -- [options]
 
