@@ -24,6 +24,8 @@ const VERBS = [
   "restart",
   "token",
   "doctor",
+  "export",
+  "import",
 ];
 
 /** Answers with the exit code; errors of use and configuration are told on stderr. */
