@@ -19,7 +19,8 @@ import type { RecoveredRows } from "./protocol.ts";
 import type { SideStatements } from "./side-statements.ts";
 import type { CallStatements } from "./statements.ts";
 
-const SUSPICION = "journal.went_backwards";
+/** The fact that says so. */
+export const SUSPICION = "journal.went_backwards";
 
 export class Recoverer {
   readonly #calls: CallStatements;
