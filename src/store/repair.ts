@@ -50,6 +50,8 @@ const PASSES_MAX = 4;
 const mendsOf = (findings: readonly Finding[]): Mend[] =>
   findings.flatMap(({ mend }) => (mend === undefined ? [] : [mend]));
 
+const isReindexing = ({ kind }: Mend): boolean => kind === "reindex";
+
 /**
  * Mends one journal whose lock the caller holds. `stamp` goes into the names of what is kept. Throws
  * `RefusedError` where no copy can be made or something can't be written; nothing is lost then.
@@ -65,9 +67,13 @@ export function repairJournal(
   const did: string[] = [];
   let kept: string | undefined;
   let now = found;
+  let hasReindexed = false;
   for (let pass = 0; pass < PASSES_MAX; pass++) {
     const mends = mendsOf(now.findings);
     if (mends.length === 0) break;
+    // Indices that are new and still wrong: the table is.
+    if (mends.some(isReindexing) && hasReindexed) mends.push({ kind: "rebuild" });
+    hasReindexed ||= mends.some(isReindexing);
     const inside = mends.filter((mend) => !isInFile(mend));
     if (inside.length > 0 && !inside.some(({ kind }) => kind === "rebuild")) {
       kept ??= refusing(files.path, () => copyBeside(files, `before-repair-${stamp}`));

@@ -16,7 +16,14 @@ import { SideStatements } from "./sqlite/side-statements.ts";
 import { lookAtRows, lookAtSessions, lookForDuplicates, lookForOrphans } from "./verify/calls.ts";
 import { fault, isDamage } from "./verify/finding.ts";
 import type { Check, Finding, JournalView } from "./verify/finding.ts";
-import { foreignTo, isEmpty, lookAtPages, lookAtSchema, ofPages } from "./verify/structure.ts";
+import {
+  foreignTo,
+  isEmpty,
+  lookAtPages,
+  lookAtSchema,
+  ofIndices,
+  ofPages,
+} from "./verify/structure.ts";
 import {
   liveIds,
   lookAtAbandoned,
@@ -101,16 +108,16 @@ export function lookAtJournal(driver: Driver, subject: Subject, isRunning: boole
   const { files, upstreamDigest16 } = subject;
   const findings: Finding[] = [];
   let more: Omit<Looked, "findings"> = { rows: 0, dbId: undefined, live: [] };
-  const guarded = (work: () => void) => {
+  // Of one damage, the first that is said of it is enough.
+  const guarded = (areRowsLookedAt: boolean, work: () => void) => {
     try {
       work();
     } catch (error) {
-      const found = trouble(error);
-      if (!findings.some(({ mend, check }) => mend?.kind === "rebuild" || check === found.check))
-        findings.push(found);
+      const found = trouble(error, areRowsLookedAt);
+      if (!findings.some(({ check }) => check === found.check)) findings.push(found);
     }
   };
-  guarded(() => {
+  guarded(false, () => {
     const mark = readMark(files.highWaterPath);
     const db = openReading(driver, files.path);
     try {
@@ -130,7 +137,7 @@ function lookInside(
   view: JournalView,
   driver: Driver,
   findings: Finding[],
-  guarded: (work: () => void) => void,
+  guarded: (areRowsLookedAt: boolean, work: () => void) => void,
 ): Omit<Looked, "findings"> {
   const known = { rows: 0, dbId: undefined as string | undefined, live: [] as string[] };
   const foreign = foreignTo(view);
@@ -138,13 +145,13 @@ function lookInside(
     findings.push(foreign);
     return known;
   }
-  guarded(() => findings.push(...lookAtPages(view)));
-  guarded(() => findings.push(...lookAtSchema(view, driver)));
+  guarded(false, () => findings.push(...lookAtPages(view)));
+  guarded(false, () => findings.push(...lookAtSchema(view, driver)));
   // What is said of rows on damaged pages would be said of the damage.
   if (findings.some(({ mend }) => mend?.kind === "rebuild" || mend?.kind === "makeObject"))
     return known;
-  for (const check of CONTENT) guarded(() => findings.push(...check.look(view)));
-  guarded(() => {
+  for (const { look } of CONTENT) guarded(true, () => findings.push(...look(view)));
+  guarded(true, () => {
     const side = new SideStatements(view.db);
     known.rows = side.countCalls();
     known.live = liveIds(view);
@@ -173,12 +180,15 @@ function ofEmpty({ mark }: JournalView): Finding[] {
   ];
 }
 
-/** An error of SQLite as a finding. Throws what is none. */
-function trouble(error: unknown): Finding {
+/**
+ * An error of SQLite as a finding. Throws what is none. Where rows are looked at, the pages were found
+ * sound: then an index leads nowhere, for which SQLite's own check does not look in a partial one.
+ */
+function trouble(error: unknown, areRowsLookedAt: boolean): Finding {
   const code = sqliteCode(error);
   if (code === undefined) throw error;
   const text = `${errorText(error)} (${code})`;
-  if (isDamage(error)) return ofPages(text);
+  if (isDamage(error)) return areRowsLookedAt ? ofIndices([text]) : ofPages(text);
   return fault({
     check: "reading",
     what: `it can't be read: ${text}`,

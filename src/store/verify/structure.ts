@@ -70,7 +70,7 @@ export function lookAtPages({ db }: JournalView): Finding[] {
   return findings;
 }
 
-function ofIndices(problems: readonly string[]): Finding {
+export function ofIndices(problems: readonly string[]): Finding {
   return fault({
     check: "integrity",
     what: `an index differs from its table: ${problems.join("; ")}`,
