@@ -17,6 +17,7 @@ import {
   openSync,
   renameSync,
   rmSync,
+  statSync,
 } from "node:fs";
 import { dirname } from "node:path";
 import { JournalError, RefusedError, errorText } from "../base/errors.ts";
@@ -154,7 +155,12 @@ function asRefusal(path: string, error: unknown): unknown {
  */
 function copyBeside(files: JournalFiles, name: string): string {
   const to = `${files.path}.${name}`;
-  const endings = ["", "-wal"].filter((ending) => existsSync(`${files.path}${ending}`));
+  const sizeOf = (path: string) => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+  const endings = ["", "-wal"].filter((ending) => sizeOf(`${files.path}${ending}`) > 0);
+  for (const ending of endings) {
+    if (existsSync(`${to}${ending}`))
+      throw new RefusedError(`${to}${ending} is in the way of a copy`);
+  }
   try {
     for (const ending of endings) {
       copyFileSync(`${files.path}${ending}`, `${to}${ending}`, constants.COPYFILE_EXCL);
@@ -162,7 +168,7 @@ function copyBeside(files: JournalFiles, name: string): string {
       sync(`${to}${ending}`, "r+");
     }
   } catch (error) {
-    // Half a copy would be taken for one. What was there before has this name in no case.
+    // Half a copy would be taken for one.
     for (const ending of endings) rmSync(`${to}${ending}`, { force: true });
     throw error;
   }

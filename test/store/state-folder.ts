@@ -157,9 +157,9 @@ export function overwrite(path: string, at: number, length: number): void {
 }
 
 /** Nobody is alive but who holds the lock. */
-export const look = (folder: string, isRepairing = false): Promise<Examined> =>
+export const look = (folder: string, isRepairing = false, at?: number): Promise<Examined> =>
   examine({
-    world,
+    world: at === undefined ? world : { ...world, now: () => at },
     folder,
     cache: join(folder, "cache"),
     isRepairing,
