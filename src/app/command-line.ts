@@ -24,6 +24,7 @@ const VERBS = [
   "restart",
   "token",
   "doctor",
+  "verify",
 ];
 
 /** Answers with the exit code; errors of use and configuration are told on stderr. */

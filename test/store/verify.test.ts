@@ -25,6 +25,7 @@ import {
   found,
   look,
   openOwn,
+  overwrite,
   pathOf,
   sql,
 } from "./state-folder.ts";
@@ -288,6 +289,24 @@ describe("how far the journal has come", () => {
       means: expect.stringMatching(/from seq 5 to 5 are missing/),
     });
     expect(finding?.calls.map(({ id }) => id)).toEqual([ids[0], ids[1]]);
+  });
+
+  it("is told by the mark where the WAL of a killed process lost its end, or all of it", async () => {
+    const folder = aFolder();
+    const template = JSON.stringify(aCall({ fingerprint: undefined }));
+    const child = startChild("admit-loop.mjs", folder, template);
+    children.push(child);
+    await child.untilLines(200);
+    await child.kill();
+    const wal = `${pathOf(folder)}-wal`;
+    const bytes = readFileSync(wal);
+    for (const at of [Math.floor(bytes.length / 2), 32]) {
+      overwrite(wal, at, 600);
+      rmSync(`${pathOf(folder)}-shm`, { force: true });
+      expect((await found(folder)).map(({ check, mend }) => [check, mend])).toEqual([
+        ["high-water", undefined],
+      ]);
+    }
   });
 
   it("is told by the mark: another database, an empty one, and none are named", async () => {

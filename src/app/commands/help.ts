@@ -46,6 +46,7 @@ Usage
   holdfast events --follow [--json]       what happens, line by line, until Ctrl-C
   holdfast restart NAME                   connect anew to a server; its calls wait meanwhile
   holdfast doctor [-- command… | URL | NAME]
+  holdfast verify [--repair] [--json]     whether all journals are sound; mends what is safe
 
 Examples
   holdfast -- npx -y @modelcontextprotocol/server-github
