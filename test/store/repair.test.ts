@@ -179,8 +179,12 @@ describe("calls", () => {
     expect(await own.find(ids[0] ?? "")).toBeUndefined();
   });
 
-  it("of a journal with a new head wait for a person: what is missing can't be told", async () => {
+  it.each([
+    ["with", () => undefined],
+    ["without", (folder: string) => rmSync(pathOf(folder, "1.hwm"))],
+  ])("of a journal with a new head, %s a mark, wait for a person", async (_with, prepare) => {
     const { folder, ids } = await aStateFolder();
+    prepare(folder);
     sql(folder, "delete from head");
     const repaired = await look(folder, true);
     expect(faultsOf(repaired)).toMatchObject([
