@@ -138,6 +138,12 @@ describe("the file", () => {
     expect(await found(folder)).toEqual([]);
   });
 
+  it("that says of its tables that no migration made them is named", async () => {
+    const { folder } = await aStateFolder();
+    sql(folder, "pragma user_version = 0");
+    expect(await found(folder)).toMatchObject([{ check: "schema", mend: { kind: "rebuild" } }]);
+  });
+
   it.each([
     ["drop index call_open", "the index call_open is missing", "makeObject"],
     ["drop table quarantine", "the table quarantine is missing", "makeObject"],

@@ -108,6 +108,10 @@ function schemaOf(db: Database): Map<string, SchemaRow> {
 /** Against a database in memory that the same migrations have made. */
 export function lookAtSchema({ db }: JournalView, driver: Driver): Finding[] {
   const version = db.pragma("user_version", { simple: true }) as number;
+  if (version === 0) {
+    const what = "it has tables, and says that no migration has made them";
+    return [fault({ check: "schema", what, means: HELD_BACK, mend: { kind: "rebuild" } })];
+  }
   const model = new driver(":memory:");
   let expected: Map<string, SchemaRow>;
   try {
