@@ -1,4 +1,5 @@
 /** `holdfast verify` beside a proxy at work, and on what a killed one leaves. */
+import Database from "better-sqlite3";
 import { expect } from "vitest";
 import { call, command, connect, untilAway, untilWaiting } from "../support/holdfast-process.ts";
 import { labTest, touch, until } from "../support/lab.ts";
@@ -8,6 +9,7 @@ import { stdioUpstream } from "../support/upstream-process.ts";
 interface Told {
   readonly isFine: boolean;
   readonly journals: readonly {
+    readonly path: string;
     readonly upstream: string;
     readonly isRunning: boolean;
     readonly rows: number;
@@ -58,4 +60,25 @@ labTest("verify finds nothing in what a killed proxy leaves, and it runs on afte
   await upstream.up();
   await connect(lab, { args });
   await until("the call that waited to run", () => lab.nonces().includes("waits"));
+});
+
+labTest("a note of a server that can't be read any more stops no start", async (lab) => {
+  const upstream = await stdioUpstream(lab);
+  const first = await connect(lab, { args: upstream.target });
+  await call(first.client, "append", { nonce: "first" });
+  await first.close();
+  const { journals } = await verify(lab);
+  const db = new Database(journals[0]?.path);
+  db.exec("insert or replace into fact values ('child:1', '{')");
+  db.close();
+  expect(await verify(lab)).toMatchObject({
+    code: 1,
+    journals: [{ findings: [{ check: "facts" }] }],
+  });
+  const second = await connect(lab, { args: upstream.target });
+  expect(await call(second.client, "append", { nonce: "second" })).toMatchObject({
+    isError: false,
+  });
+  await second.close();
+  expect((await verify(lab)).code).toBe(0);
 });

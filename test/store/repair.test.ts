@@ -193,10 +193,13 @@ describe("calls", () => {
     await expectHeld(folder, [ids[0], ids[1]]);
   });
 
-  it("under a suspicion that could not be read still wait for a person", async () => {
+  it.each([
+    ["before a repair", () => Promise.resolve()],
+    ["after it", (folder: string) => look(folder, true)],
+  ])("under a suspicion that can't be read wait for a person, %s", async (_when, prepare) => {
     const { folder, ids } = await aStateFolder();
     sql(folder, "insert into fact values ('journal.went_backwards', '{')");
-    await look(folder, true);
+    await prepare(folder);
     await expectHeld(folder, [ids[0], ids[1]]);
   });
 

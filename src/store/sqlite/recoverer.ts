@@ -11,6 +11,7 @@ import type { World } from "../../base/world.ts";
 import { isTerminal } from "../../core/call.ts";
 import type { CallRow } from "../../core/call.ts";
 import type { RecoveryReport } from "../../core/status.ts";
+import { isObject } from "../../wire/message.ts";
 import type { HighWater } from "../marks.ts";
 import { recoverRow, REMEMBERED_MS } from "../recovery.ts";
 import { SEQ_AT, decodeRow, encodeRow } from "../rows.ts";
@@ -21,6 +22,20 @@ import type { CallStatements } from "./statements.ts";
 
 /** The fact that says so. */
 export const SUSPICION = "journal.went_backwards";
+
+/** Undefined for one that can't be read: it is a suspicion all the same, of everything in the journal. */
+export function readSuspicion(text: string): RecoveryReport["wentBackwards"] {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (!isObject(value)) return undefined;
+    const { expectedSeq, foundSeq } = value;
+    return typeof expectedSeq === "number" && typeof foundSeq === "number"
+      ? { expectedSeq, foundSeq }
+      : undefined;
+  } catch {
+    return undefined;
+  }
+}
 
 export class Recoverer {
   readonly #calls: CallStatements;
@@ -45,7 +60,7 @@ export class Recoverer {
     if (this.hasNewSuspicion && mark !== undefined) {
       this.#suspicion = { expectedSeq: mark.seq, foundSeq: head.seq };
     } else if (kept !== undefined) {
-      this.#suspicion = JSON.parse(kept[1]) as NonNullable<RecoveryReport["wentBackwards"]>;
+      this.#suspicion = readSuspicion(kept[1]) ?? { expectedSeq: head.seq, foundSeq: head.seq };
     }
   }
 

@@ -3,7 +3,7 @@
  * facts, rows set aside, the mark of a journal that was given up.
  */
 import { isObject } from "../../wire/message.ts";
-import { SUSPICION } from "../sqlite/recoverer.ts";
+import { SUSPICION, readSuspicion } from "../sqlite/recoverer.ts";
 import { SideStatements } from "../sqlite/side-statements.ts";
 import { FINDINGS_MAX, fault, liveCalls, note } from "./finding.ts";
 import type { Finding, JournalView, NamedCall } from "./finding.ts";
@@ -86,8 +86,8 @@ export function lookAtMark({ db, mark, isRunning }: JournalView): Finding[] {
 /** An earlier start noted that the journal went backwards. */
 function ofSuspicion(db: JournalView["db"]): Finding[] {
   const [kept] = new SideStatements(db).kept(SUSPICION);
-  const found = kept === undefined ? undefined : parsed(kept[1]);
-  if (!isSuspicion(found)) return [];
+  const found = kept === undefined ? undefined : readSuspicion(kept[1]);
+  if (found === undefined) return [];
   const { expectedSeq, foundSeq } = found;
   const held = liveCalls(db, "call.seq <= ?", foundSeq);
   if (held.callCount === 0) return [];
@@ -101,16 +101,6 @@ function ofSuspicion(db: JournalView["db"]): Finding[] {
     }),
   ];
 }
-
-interface Suspicion {
-  readonly expectedSeq: number;
-  readonly foundSeq: number;
-}
-
-const isSuspicion = (value: unknown): value is Suspicion =>
-  isObject(value) &&
-  typeof value["expectedSeq"] === "number" &&
-  typeof value["foundSeq"] === "number";
 
 function parsed(text: string): unknown {
   try {
@@ -127,11 +117,11 @@ export function lookAtFacts({ db, upstreamDigest16 }: JournalView): Finding[] {
   const seq = db.prepare(`select ${GREATEST_SEQ}`).pluck().get() as number;
   for (const [key, value] of facts.slice(0, FINDINGS_MAX)) {
     const json = parsed(value);
-    if (key === SUSPICION && !isSuspicion(json)) {
-      const held = JSON.stringify({ expectedSeq: seq, foundSeq: seq } satisfies Suspicion);
-      findings.push(ofFact(key, "no start takes the journal up", held));
+    if (key === SUSPICION && readSuspicion(value) === undefined) {
+      const held = JSON.stringify({ expectedSeq: seq, foundSeq: seq });
+      findings.push(ofFact(key, "whatever waits in the journal waits for a person", held));
     } else if (key.startsWith("child:") && !isObject(json)) {
-      const means = "no start takes the journal up; a server that outlived its proxy may still run";
+      const means = "a server that outlived its proxy may still run beside its successor";
       findings.push(ofFact(key, means, null));
     } else if ((key === "owner" || key.startsWith("link:")) && !isObject(json)) {
       findings.push(ofFact(key, "none: it is as if it had not been noted", null));
