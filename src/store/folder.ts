@@ -193,6 +193,7 @@ class Opener {
         highWaterPath: files.highWaterPath,
         ballastPath: files.ballastPath,
         ...(pagesMax === undefined ? {} : { pagesMax }),
+        isAbandoned: isMarkedAbandoned(files.abandonedPath),
         onGone: lock.release,
       });
     } catch (error) {

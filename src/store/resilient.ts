@@ -22,6 +22,8 @@ export interface ResilientOptions {
   readonly log: Log;
   readonly abandonedPath: string;
   readonly dropsDelivered: boolean;
+  /** Writes the mark at `abandonedPath`. Default: a file. */
+  readonly mark?: typeof markAbandoned;
 }
 
 export function resilientJournal(disk: Journal, options: ResilientOptions): Journal {
@@ -157,11 +159,11 @@ class ResilientJournal implements Journal {
   /** Once; everything in flight is done again at once, so that nothing later overtakes it. */
   #switch(error: JournalError): void {
     if (this.#memory !== undefined) return;
-    const { world, log, abandonedPath, dropsDelivered } = this.#options;
+    const { world, log, abandonedPath, dropsDelivered, mark = markAbandoned } = this.#options;
     const degraded = `the journal on disk was lost, calls don't survive this process any more: ${error.message}`;
     log("error", degraded);
     try {
-      markAbandoned(abandonedPath, world.now());
+      mark(abandonedPath, world.now());
     } catch (failure) {
       log(
         "error",

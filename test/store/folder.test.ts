@@ -146,6 +146,19 @@ describe("what dead processes left", () => {
   });
 });
 
+describe("a call past its time in an abandoned journal", () => {
+  it("is not said not to have run: the process that gave the journal up may have run it", async () => {
+    const folder = aFolder();
+    const first = await open(folder);
+    await first.own.admit(aCall({ deadlineAt: world.now() - 1 }));
+    await closeAll();
+    writeFileSync(pathOf(folder, "1.abandoned"), "1\n");
+    const { leftovers } = await open(folder);
+    expect(leftovers[0]?.recovery.report.expired).toBe(0);
+    expect(leftovers[0]?.recovery.live).toMatchObject([{ state: "queued", executed: "pending" }]);
+  });
+});
+
 describe("trouble", () => {
   it("goes on in memory where the folder can't be used, and says why", async () => {
     const file = join(aFolder(), "a-file");

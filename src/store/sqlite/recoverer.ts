@@ -72,7 +72,9 @@ export class Recoverer {
     return [SUSPICION, this.#suspicion === undefined ? null : JSON.stringify(this.#suspicion)];
   }
 
-  recover(now: number): RecoveredRows {
+  /** `isAbandoned`: its process went on without it, so that nothing is said not to have run. */
+  recover(now: number, isAbandoned: boolean): RecoveredRows {
+    const isSound = !isAbandoned && this.#suspicion === undefined;
     const startedAt = this.#world.monotonic();
     const open = this.#read(
       "delivered_at is null and state in ('queued','sent','tasked','in_doubt')",
@@ -82,7 +84,7 @@ export class Recoverer {
     let expired = 0;
     let putInDoubt = 0;
     for (const row of open) {
-      const recovered = recoverRow(row, now, this.#suspicion === undefined);
+      const recovered = recoverRow(row, now, isSound);
       if (recovered !== undefined) {
         if (!this.#calls.change(recovered.change))
           throw new Bug(`call ${row.id} was not recovered`);
