@@ -148,8 +148,7 @@ function lookInside(
   guarded(false, () => findings.push(...lookAtPages(view)));
   guarded(false, () => findings.push(...lookAtSchema(view, driver)));
   // What is said of rows on damaged pages would be said of the damage.
-  if (findings.some(({ mend }) => mend?.kind === "rebuild" || mend?.kind === "makeObject"))
-    return known;
+  if (findings.some(isInTheWay)) return known;
   for (const { look } of CONTENT) guarded(true, () => findings.push(...look(view)));
   guarded(true, () => {
     const side = new SideStatements(view.db);
@@ -160,6 +159,10 @@ function lookInside(
   });
   return known;
 }
+
+/** Rows can be read without an index, but not without a table. */
+const isInTheWay = ({ mend }: Finding): boolean =>
+  mend?.kind === "rebuild" || (mend?.kind === "makeObject" && !mend.isIndex);
 
 function readMark(path: string): JournalView["mark"] {
   // A kill may come between its making and its first line.

@@ -167,6 +167,14 @@ describe("the file", () => {
     expect(finding?.mend?.kind).toBe(mend);
   });
 
+  it("without an index has its rows looked at all the same", async () => {
+    const { folder } = await aStateFolder();
+    sql(folder, "drop index call_open; update call set cause = 'x' where seq = 1");
+    const { journals } = await look(folder);
+    expect(journals).toMatchObject([{ rows: 4, waiting: 2 }]);
+    expect(journals[0]?.findings.map(({ check }) => check)).toEqual(["schema", "rows"]);
+  });
+
   it("in another journal mode is named", async () => {
     const { folder } = await aStateFolder();
     sql(folder, "pragma journal_mode = delete");
@@ -255,6 +263,12 @@ describe("a call", () => {
     expect(await found(folder)).toMatchObject([
       { check: "duplicates", weight: "note", callCount: 2, means: "each of them runs" },
     ]);
+  });
+
+  it("that was set aside waits no more", async () => {
+    const { folder, ids } = await aStateFolder();
+    sql(folder, `insert into quarantine values (1, '${ids[0] ?? ""}', 'why')`);
+    expect((await look(folder)).journals).toMatchObject([{ rows: 4, waiting: 1 }]);
   });
 
   it("that was set aside is a note, with why", async () => {

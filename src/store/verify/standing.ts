@@ -5,7 +5,7 @@
 import { isObject } from "../../wire/message.ts";
 import { SUSPICION, readSuspicion } from "../sqlite/recoverer.ts";
 import { SideStatements } from "../sqlite/side-statements.ts";
-import { FINDINGS_MAX, fault, liveCalls, note } from "./finding.ts";
+import { FINDINGS_MAX, NOT_SET_ASIDE, fault, liveCalls, note } from "./finding.ts";
 import type { Finding, JournalView, NamedCall } from "./finding.ts";
 
 export interface Head {
@@ -201,7 +201,7 @@ export const liveIds = ({ db }: JournalView): string[] =>
   db
     .prepare(
       `select id from call where delivered_at is null
-       and state in ('queued', 'sent', 'tasked', 'in_doubt')`,
+       and state in ('queued', 'sent', 'tasked', 'in_doubt') and ${NOT_SET_ASIDE}`,
     )
     .pluck()
     .all() as string[];

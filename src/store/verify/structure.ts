@@ -137,7 +137,7 @@ function ofObject(key: string, { type, name, sql }: SchemaRow, isThere: boolean)
   return fault({
     check: "schema",
     what: `the ${key} is ${isThere ? "not as Holdfast makes it" : "missing"}`,
-    means: type === "index" ? "a start fails, or is slow" : HELD_BACK,
+    means: type === "index" ? "none, but that a start takes longer" : HELD_BACK,
     mend: canBeMade
       ? { kind: "makeObject", name, isIndex: type === "index", sql }
       : { kind: "rebuild" },
