@@ -230,7 +230,7 @@ export interface Door {
   /**
    * Gives a client that returned with a key its session back, over `link`, from the journal if this
    * process does not have it. Undefined where there is none for it: unknown, ended, expired, another
-   * principal's or another upstream's.
+   * principal's or another upstream's. Rejects where it could not be looked up, or this process ends.
    */
   resume(link: ClientLink & { readonly key: string }): Promise<ClientHandler | undefined>;
   /**

@@ -312,6 +312,8 @@ export class Caller {
       record.isAbandoned = true;
       record.wasCutOff = true;
     }
+    // It would come back by itself, and under its client's name.
+    void way.close().catch(() => undefined);
     void this.begin();
   }
 
@@ -350,17 +352,22 @@ export class Caller {
       this.#options.host.onTrouble("I6", seen, record?.nonce);
       return;
     }
-    if (record.wasCutOff && record.told.some((before) => before.text === text)) {
+    const told = toldOf(message, text);
+    if (record.wasCutOff && record.told.some((before) => isAgain(before, told))) {
       this.repeats += 1;
       return;
     }
-    const told = toldOf(message, text);
     record.told.push(told);
     if (record.isAbandoned) record.isAbandoned = false;
     if (told.executed === "pending") record.isAcknowledged = true;
     this.#options.host.onTold(record, told);
   }
 }
+
+/** The same once more. That a call still waits is said anew after each death, with the time that passed. */
+const isAgain = (before: Told, told: Told): boolean =>
+  before.text === told.text ||
+  (told.executed === "pending" && before.executed === "pending" && before.callId === told.callId);
 
 /** What an answer says. Its nonce is in the text that the upstream's tools answer. */
 function toldOf({ result, error }: Answer, text: string): Told {

@@ -80,6 +80,8 @@ function setting(toxic: Toxic): Setting {
 interface Link {
   readonly client: Socket;
   server: Socket | undefined;
+  /** The client was told a proper end; it closes its side when it likes. */
+  isSevered: boolean;
 }
 
 export async function openFaultProxy(options: FaultProxyOptions): Promise<FaultProxy> {
@@ -156,7 +158,7 @@ class Relay implements FaultProxy {
   }
 
   async #serve(client: Socket): Promise<void> {
-    const link: Link = { client, server: undefined };
+    const link: Link = { client, server: undefined, isSevered: false };
     this.#links.add(link);
     client.on("close", () => this.#links.delete(link));
     // Its pump sees it as well, and tells the server when that may be told.
@@ -188,9 +190,11 @@ class Relay implements FaultProxy {
       // Its end must not end what goes the other way.
       const chunks = from.iterator({ destroyOnReturn: false });
       for await (const chunk of chunks) await this.#pass(link, to, direction, chunk as Buffer);
+      if (link.isSevered) return;
       await this.#whileClogged();
       to.end();
     } catch {
+      if (link.isSevered) return;
       // The one side is gone, so the other one has to see it; after a partition, not during it.
       await this.#whileClogged();
       breakLink(link);
@@ -279,7 +283,9 @@ async function sever(
   // Node reads bytes and a RST that come together as bytes and a proper end.
   await pause(CUT_AFTER_MS);
   if (kind === "fin") {
+    link.isSevered = true;
     link.client.end();
+    link.client.resume();
     link.server?.resetAndDestroy();
   } else breakLink(link);
   throw new Error("severed");

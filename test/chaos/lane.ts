@@ -147,7 +147,9 @@ class Lane {
       const upstream = this.#servers[(i + offset) % this.#servers.length]?.name ?? "";
       const name = `${this.#options.name}.${front.replaceAll(" ", "-")}-${String(i)}`;
       const isInOrder = front.startsWith("ws");
-      const openWay = () => wayOf(front, address, upstream, name);
+      // Nobody can leave a session over SSE for good, so each has a name of its own.
+      let sessions = 0;
+      const openWay = () => wayOf(front, address, upstream, `${name}.${String(++sessions)}`);
       return new Caller({ name, upstream, front, openWay, isInOrder, host: this.#host() });
     });
   }
@@ -476,10 +478,16 @@ class Lane {
 
   /** What is left when every proxy has ended by itself: connections it had, children it started. */
   async #leftovers(): Promise<Record<string, number>> {
-    const open = () => this.#servers.reduce((sum, { faults }) => sum + (faults?.open() ?? 0), 0);
     const children = () => this.#servers.find(({ kind }) => kind === "stdio")?.pids().length ?? 0;
-    for (let tries = 0; tries < 60 && (open() > 0 || children() > 0); tries++) await pause(100);
-    return { connections: open(), children: children() };
+    const left = () => ({
+      "children of proxies": children(),
+      ...Object.fromEntries(
+        this.#servers.map(({ name, faults }) => [`connections to ${name}`, faults?.open() ?? 0]),
+      ),
+    });
+    const isSome = (counts: Record<string, number>) => Object.values(counts).some((n) => n > 0);
+    for (let tries = 0; tries < 60 && isSome(left()); tries++) await pause(100);
+    return left();
   }
 
   /** After an error of the run's own. */

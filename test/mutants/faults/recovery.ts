@@ -13,7 +13,7 @@ export const RECOVERY: readonly Mutant[] = [
       },
     ],
     caughtBy: "sim",
-    expects: ["I4"],
+    expects: ["I3", "I4", "I8"],
   },
   {
     name: "recovery-repeats-itself",

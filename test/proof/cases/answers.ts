@@ -254,6 +254,17 @@ export const ANSWERS: readonly Case[] = [
   },
   {
     invariant: "I8",
+    says: "a client was told that its call was refused, which had run",
+    broken: evidence({ asked: [read.ask("a", { told: [own("a", "no")] })], views: views() }),
+    but: "it had not",
+    sound: evidence({
+      asked: [read.ask("a", { told: [own("a", "no")] })],
+      executions: [],
+      views: views(),
+    }),
+  },
+  {
+    invariant: "I8",
     says: "a client has a result of a call that never ran",
     broken: evidence({ asked: [read.ask("a")], executions: [], views: views() }),
     but: "it had run",

@@ -1,0 +1,5 @@
+/** All drills, in the order in which they run. */
+import { fullJournal, machineCrash, processCrash } from "./crashes.ts";
+import type { Drill } from "./drill.ts";
+
+export const DRILLS: readonly Drill[] = [processCrash, machineCrash, fullJournal];
