@@ -18,10 +18,11 @@ import { openJournals } from "../../src/store/folder.ts";
 import type { Journals } from "../../src/store/folder.ts";
 import { readCalls, readJournals } from "../../src/store/reader.ts";
 import { aSession } from "../support/builders.ts";
-import { NOW, aCall, aFolder, aLog, world } from "./builders.ts";
+import { NOW, aCall, aLog, world } from "./builders.ts";
 import { startChild } from "./children.ts";
 import type { Child } from "./children.ts";
 import {
+  anEmptyFolder,
   A_FIFTH_ROW,
   aStateFolder,
   allOf,
@@ -132,7 +133,7 @@ describe("a fault that can be mended without a guess", () => {
   });
 
   it("is mended only after the journal as it was is kept beside it, private", async () => {
-    const folder = aFolder();
+    const folder = anEmptyFolder();
     const template = JSON.stringify(aCall({ fingerprint: undefined }));
     const child = startChild("admit-loop.mjs", folder, template);
     children.push(child);
@@ -414,7 +415,7 @@ function sqlBeside(folder: string, text: string): void {
 }
 
 async function withManyCalls(count: number) {
-  const folder = aFolder();
+  const folder = anEmptyFolder();
   const own = await openOwn(folder);
   const calls = Array.from({ length: count }, (_, n) => aCall({ fingerprint: String(n) }));
   await Promise.all(calls.map((call) => own.admit(call)));

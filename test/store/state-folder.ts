@@ -1,7 +1,8 @@
 /** A state folder with one sound journal, and the means to put a fault into it. */
-import { closeSync, openSync, writeSync } from "node:fs";
+import { closeSync, openSync, rmSync, writeSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
+import { onTestFinished } from "vitest";
 import type { CallChange } from "../../src/core/call.ts";
 import type { Journal } from "../../src/ports.ts";
 import { examine } from "../../src/store/examine.ts";
@@ -16,6 +17,15 @@ const UPSTREAM = "a".repeat(64);
 
 export const pathOf = (folder: string, name = "1.db") =>
   join(folder, "journals", "a".repeat(16), name);
+
+/** A state folder that is gone after the test. */
+export function anEmptyFolder(): string {
+  const folder = aFolder();
+  onTestFinished(() => {
+    rmSync(folder, { recursive: true, force: true });
+  });
+  return folder;
+}
 
 /** The journal of the folder's upstream, recovered. The caller closes it. */
 export async function openOwn(folder: string): Promise<Journal> {
@@ -35,7 +45,7 @@ export async function openOwn(folder: string): Promise<Journal> {
 export async function aStateFolder(
   over: { sessionId?: string } = {},
 ): Promise<{ folder: string; ids: readonly string[] }> {
-  const folder = aFolder();
+  const folder = anEmptyFolder();
   const own = await openOwn(folder);
   const ids: string[] = [];
   for (let n = 1; n <= 4; n++) {

@@ -11,14 +11,14 @@ import type { CallRow } from "../../src/core/call.ts";
 import { readCalls } from "../../src/store/reader.ts";
 import { aSession } from "../support/builders.ts";
 import { randomFrom } from "../support/random.ts";
-import { aCall, aFolder } from "./builders.ts";
-import { allOf, look, openOwn, pathOf } from "./state-folder.ts";
+import { aCall } from "./builders.ts";
+import { anEmptyFolder, allOf, look, openOwn, pathOf } from "./state-folder.ts";
 
 const COUNT = Number(process.env["HOLDFAST_MUTATIONS"] ?? 40);
 const SEED = Number(process.env["HOLDFAST_SEED"] ?? 1);
 
 async function aJournalOfManyPages(): Promise<string> {
-  const folder = aFolder();
+  const folder = anEmptyFolder();
   const own = await openOwn(folder);
   const calls = Array.from({ length: 60 }, (_, n) =>
     aCall({
@@ -43,7 +43,7 @@ it(`are noticed, and repaired without a call that is not as it was (seed ${Strin
   const random = randomFrom(SEED);
   let noticed = 0;
   for (let n = 0; n < COUNT; n++) {
-    const folder = aFolder();
+    const folder = anEmptyFolder();
     mkdirSync(dirname(pathOf(folder)), { recursive: true, mode: 0o700 });
     const mutated = Buffer.from(bytes);
     // The first page holds what all others are read by.

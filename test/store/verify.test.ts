@@ -12,10 +12,11 @@ import {
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
 import { aSession } from "../support/builders.ts";
-import { aCall, aFolder } from "./builders.ts";
+import { aCall } from "./builders.ts";
 import { startChild } from "./children.ts";
 import type { Child } from "./children.ts";
 import {
+  anEmptyFolder,
   A_FIFTH_ROW,
   aStateFolder,
   allOf,
@@ -44,7 +45,7 @@ describe("a sound state folder", () => {
   });
 
   it("yields nothing after a kill, with live rows and a WAL", async () => {
-    const folder = aFolder();
+    const folder = anEmptyFolder();
     const template = JSON.stringify(aCall({ fingerprint: undefined }));
     const child = startChild("admit-loop.mjs", folder, template);
     children.push(child);
@@ -57,7 +58,7 @@ describe("a sound state folder", () => {
   });
 
   it("yields nothing beside the process that has it, and is read while that writes", async () => {
-    const folder = aFolder();
+    const folder = anEmptyFolder();
     const template = JSON.stringify(aCall({ fingerprint: undefined }));
     // One that does not print: its output would not be taken while this process looks.
     const child = startChild("admit-quietly.mjs", folder, template);
@@ -72,8 +73,8 @@ describe("a sound state folder", () => {
   });
 
   it("is one that is not there, or holds what a kill at the very first start left", async () => {
-    expect((await look(join(aFolder(), "nowhere"))).journals).toEqual([]);
-    const folder = aFolder();
+    expect((await look(join(anEmptyFolder(), "nowhere"))).journals).toEqual([]);
+    const folder = anEmptyFolder();
     mkdirSync(join(folder, "journals", "a".repeat(16)), { recursive: true, mode: 0o700 });
     writeFileSync(pathOf(folder), "", { mode: 0o600 });
     writeFileSync(pathOf(folder, "1.hwm"), "", { mode: 0o600 });
@@ -314,7 +315,7 @@ describe("how far the journal has come", () => {
   });
 
   it("is told by the mark where the WAL of a killed process lost its end, or all of it", async () => {
-    const folder = aFolder();
+    const folder = anEmptyFolder();
     const template = JSON.stringify(aCall({ fingerprint: undefined }));
     const child = startChild("admit-loop.mjs", folder, template);
     children.push(child);
