@@ -25,6 +25,8 @@ const VERBS = [
   "token",
   "doctor",
   "verify",
+  "export",
+  "import",
 ];
 
 /** Answers with the exit code; errors of use and configuration are told on stderr. */

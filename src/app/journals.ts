@@ -61,7 +61,7 @@ async function summary(journal: ReadJournal, world: World): Promise<JournalSumma
   const owner = readOwner(journal.facts.get("owner"));
   return {
     path: journal.path,
-    upstream: owner?.name ?? journal.upstreamDigest16,
+    upstream: owner?.name ?? journal.facts.get("name") ?? journal.upstreamDigest16,
     ownerPid: owner !== undefined && (await isAlive(owner, world)) ? owner.pid : undefined,
     counts: journal.counts,
     isAbandoned: journal.isAbandoned,

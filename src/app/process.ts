@@ -133,8 +133,8 @@ export class EngineProcess {
     const recovery = await own.recover(this.world.now());
     await this.proxy.recover([
       { journal: own, recovery, isAbandoned: false, isCaretaken: false },
-      ...leftovers.map(({ journal, recovery, heldBecause }) => {
-        return { journal, recovery, isAbandoned: heldBecause !== undefined, isCaretaken: true };
+      ...leftovers.map(({ journal, recovery, isAbandoned }) => {
+        return { journal, recovery, isAbandoned, isCaretaken: true };
       }),
     ]);
     await own.keep(

@@ -10,6 +10,7 @@ import { addEvents, addRestart, addServe, addSessions } from "./daemon.ts";
 import { FOLDER_OPTIONS, addOptions, flagsOf, placesOf, readLimit } from "./flags.ts";
 import type { Exit } from "./flags.ts";
 import { helpText } from "./help.ts";
+import { addCallsExport, addMoving } from "./moving.ts";
 import type { Outside } from "./screen.ts";
 import { EXIT } from "./screen.ts";
 
@@ -36,7 +37,7 @@ interface CallsFlags {
   readonly note?: string;
 }
 
-function addCalls(program: Command, outside: Outside, exit: Exit): void {
+function addCalls(program: Command, version: string, outside: Outside, exit: Exit): void {
   const calls = program.command("calls").description("Lists and steers calls.");
   const verb = (usage: string, text: string) =>
     addOptions(
@@ -71,6 +72,7 @@ function addCalls(program: Command, outside: Outside, exit: Exit): void {
   settle.action((id: string, flags: CallsFlags) =>
     steer(settle, { verb: "settle", id, note: flags.note ?? "" }, flags),
   );
+  addCallsExport(calls, version, outside, exit);
 }
 
 interface TokenFlags {
@@ -198,7 +200,8 @@ export async function runProgram(
   program.helpInformation = helpText;
   addServe(program, version, outside, exit);
   addStatus(program, outside, exit);
-  addCalls(program, outside, exit);
+  addCalls(program, version, outside, exit);
+  addMoving(program, version, outside, exit);
   addTokens(program, outside, exit);
   addSessions(program, outside, exit);
   addEvents(program, outside, exit);

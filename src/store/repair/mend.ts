@@ -7,7 +7,7 @@ import { HighWaterFile, clearAbandoned } from "../marks.ts";
 import type { HighWater } from "../marks.ts";
 import { openWriting } from "../sqlite/connection.ts";
 import type { Driver } from "../sqlite/connection.ts";
-import { SUSPICION } from "../sqlite/recoverer.ts";
+import { HELD_MARK, heldMarkText } from "../held-mark.ts";
 import { SideStatements } from "../sqlite/side-statements.ts";
 import { liveCalls } from "../verify/finding.ts";
 import type { Mend } from "../verify/finding.ts";
@@ -116,7 +116,7 @@ export function mendDatabase(
 
 /** Every call that waits now is one for a person. */
 function hold(side: SideStatements, expectedSeq: number, foundSeq: number): void {
-  side.keep(SUSPICION, JSON.stringify({ expectedSeq, foundSeq }));
+  side.keep(HELD_MARK, heldMarkText({ expectedSeq, foundSeq }));
 }
 
 function mendOne(db: Database, mend: InDatabase, mark: HighWater | undefined): void {

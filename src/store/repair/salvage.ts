@@ -13,7 +13,7 @@ import type { RowValues, SqlValue } from "../rows.ts";
 import type { HighWater } from "../marks.ts";
 import { sqliteCode } from "../sqlite/connection.ts";
 import { Origins } from "../sqlite/origins.ts";
-import { SUSPICION } from "../sqlite/recoverer.ts";
+import { HELD_MARK, broughtIn, heldMarkText } from "../held-mark.ts";
 import { SideStatements } from "../sqlite/side-statements.ts";
 import { ALL_ROWS, checkRow } from "../sqlite/statements.ts";
 import { liveCalls } from "../verify/finding.ts";
@@ -67,7 +67,7 @@ export function salvage(from: Database, to: Database, mark: HighWater | undefine
   const held = liveCalls(to);
   if (held.callCount > 0) {
     const { seq } = side.head();
-    side.keep(SUSPICION, JSON.stringify({ expectedSeq: seq, foundSeq: seq }));
+    side.keep(HELD_MARK, heldMarkText(broughtIn(seq, "rebuilt from a damaged file")));
   }
   to.exec("commit");
   return { rows: side.countCalls(), sessions, held, setAside: calls.setAside };

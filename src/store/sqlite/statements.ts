@@ -10,7 +10,7 @@ import type { Database, Statement } from "better-sqlite3";
 import { Bug, assert } from "../../base/assert.ts";
 import { apply, isRepeatable } from "../../core/call.ts";
 import type { CallChange, CallRow } from "../../core/call.ts";
-import type { CallFilter } from "../../ports.ts";
+import type { JournalFilter } from "../../core/call-filter.ts";
 import {
   CHANGING_COLUMNS,
   CODEC_TEXT,
@@ -242,17 +242,18 @@ export class CallStatements {
     return rows;
   }
 
-  /** Newest first. */
-  list({ states, sessionId, isUndelivered, limit }: CallFilter): RowValues[] {
+  list({ states, sessionId, isUndelivered, afterSeq, limit }: JournalFilter): RowValues[] {
     const wanted = states?.map(() => "?").join(",");
     const conditions = [
       // The condition of the index `call_open`: of what is open only the rows wanted are read.
       isUndelivered === true ? "delivered_at is null" : "true",
       wanted === undefined ? "true" : `state in (${wanted})`,
       sessionId === undefined ? "true" : OF_SESSION,
+      "seq > ?",
     ].join(" and ");
-    const values = [...(states ?? []), ...(sessionId === undefined ? [] : [sessionId])];
-    return this.read(`${conditions} order by seq desc limit ?`, ...values, limit ?? -1);
+    const values = [...(states ?? []), ...[sessionId ?? []].flat(), afterSeq ?? 0];
+    const order = afterSeq === undefined ? "seq desc" : "seq";
+    return this.read(`${conditions} order by ${order} limit ?`, ...values, limit ?? -1);
   }
 
   quarantined(): QuarantinedRow[] {

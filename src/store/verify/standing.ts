@@ -3,7 +3,7 @@
  * facts, rows set aside, the mark of a journal that was given up.
  */
 import { isObject } from "../../wire/message.ts";
-import { SUSPICION, readSuspicion } from "../sqlite/recoverer.ts";
+import { HELD_MARK, heldMarkText, readHeldMark } from "../held-mark.ts";
 import { SideStatements } from "../sqlite/side-statements.ts";
 import { FINDINGS_MAX, NOT_SET_ASIDE, fault, liveCalls, note } from "./finding.ts";
 import type { Finding, JournalView, NamedCall } from "./finding.ts";
@@ -85,16 +85,19 @@ export function lookAtMark({ db, mark, isRunning }: JournalView): Finding[] {
 
 /** An earlier start noted that the journal went backwards. */
 function ofSuspicion(db: JournalView["db"]): Finding[] {
-  const [kept] = new SideStatements(db).kept(SUSPICION);
-  const found = kept === undefined ? undefined : readSuspicion(kept[1]);
+  const [kept] = new SideStatements(db).kept(HELD_MARK);
+  const found = kept === undefined ? undefined : readHeldMark(kept[1]);
   if (found === undefined) return [];
-  const { expectedSeq, foundSeq } = found;
+  const { expectedSeq, foundSeq, because } = found;
   const held = liveCalls(db, "call.seq <= ?", foundSeq);
   if (held.callCount === 0) return [];
   return [
     fault({
       check: "high-water",
-      what: `it once went backwards, from seq ${String(expectedSeq)} to ${String(foundSeq)}`,
+      what:
+        because === undefined
+          ? `it once went backwards, from seq ${String(expectedSeq)} to ${String(foundSeq)}`
+          : `it was ${because}`,
       ...held,
       means: "they may have run since, and wait for a person",
       advice: WAITING,
@@ -117,8 +120,8 @@ export function lookAtFacts({ db, upstreamDigest16 }: JournalView): Finding[] {
   const seq = db.prepare(`select ${GREATEST_SEQ}`).pluck().get() as number;
   for (const [key, value] of facts.slice(0, FINDINGS_MAX)) {
     const json = parsed(value);
-    if (key === SUSPICION && readSuspicion(value) === undefined) {
-      const held = JSON.stringify({ expectedSeq: seq, foundSeq: seq });
+    if (key === HELD_MARK && readHeldMark(value) === undefined) {
+      const held = heldMarkText({ expectedSeq: seq, foundSeq: seq });
       findings.push(ofFact(key, "whatever waits in the journal waits for a person", held));
     } else if (key.startsWith("child:") && !isObject(json)) {
       const means = "a server that outlived its proxy may still run beside its successor";

@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { onTestFinished } from "vitest";
 import { realWorld } from "../../../src/base/world.ts";
 import type { CallRow } from "../../../src/core/call.ts";
@@ -65,6 +66,8 @@ export function testOutside(
     error: (text) => {
       stderr += text;
     },
+    outTaken: () => Promise.resolve(),
+    input: () => Readable.from([]),
     interrupted: () => new Promise(() => undefined),
     serve: () => Promise.reject(new Error("a test did not say what serves")),
     runProxy: (plan) => {
