@@ -27,6 +27,7 @@ const VERBS = [
   "snapshots",
   "restore",
   "doctor",
+  "verify",
   "export",
   "import",
 ];

@@ -51,6 +51,7 @@ Usage
   holdfast snapshots [FOLDER]             what snapshots there are
   holdfast restore FILE [--into FOLDER]   put one back; what may have run since waits for you
   holdfast doctor [-- command… | URL | NAME]
+  holdfast verify [--repair] [--json]     whether all journals are sound; mends what is safe
 
 Examples
   holdfast -- npx -y @modelcontextprotocol/server-github

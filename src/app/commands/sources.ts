@@ -102,7 +102,8 @@ async function withdrawSuspect(journal: Journal, row: CallRow, at: number): Prom
 /** Whether it may have run although it waits: its journal went backwards after it was accepted. */
 async function isSuspect(journal: Journal, row: CallRow): Promise<boolean> {
   const text = (await journal.kept(HELD_MARK)).get(HELD_MARK);
-  return text !== undefined && row.seq <= readHeldMark(text).foundSeq;
+  // A damaged mark is one of everything in the journal.
+  return text !== undefined && row.seq <= (readHeldMark(text)?.foundSeq ?? Infinity);
 }
 
 /** Its calls that wait and of which nobody was told that they run late go with it. */
