@@ -156,6 +156,8 @@ class Simulation {
   // ── Processes ─────────────────────────────────────────────────────────────────────────────────
 
   #start(): void {
+    const kill = this.#isOver ? undefined : this.#plan.kills?.[this.#kills];
+    if (kill !== undefined) this.#points.arm(kill);
     this.#options.onRestart?.(this.#points, this.#kills);
     const house = new House(this.#ground, ++this.#houses);
     this.#house = house;
