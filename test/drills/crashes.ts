@@ -11,7 +11,7 @@ import { RawSession } from "../support/raw-session.ts";
 import { abusiveEntry } from "../chaos/abuse/stage.ts";
 import type { Drill, Figure } from "./drill.ts";
 
-const RECOVER = fileURLToPath(new URL("./recover.mjs", import.meta.url));
+const RECOVER = fileURLToPath(new URL("../fixtures/recover-journal.mjs", import.meta.url));
 
 /** A server that starts in no time, so that what is measured is ours. */
 const SERVER = "quick";
