@@ -24,6 +24,7 @@ const VERBS = [
   "restart",
   "token",
   "doctor",
+  "verify",
   "export",
   "import",
 ];

@@ -8,6 +8,7 @@
  * nothing of that time is live any more.
  */
 import type { RecoveryReport } from "../core/status.ts";
+import { isObject } from "../wire/message.ts";
 
 export type HeldMark = NonNullable<RecoveryReport["wentBackwards"]>;
 
@@ -18,9 +19,20 @@ export function heldMarkText(mark: HeldMark): string {
   return JSON.stringify(mark);
 }
 
-/** `text` was written by `heldMarkText`, by this version or one before. */
-export function readHeldMark(text: string): HeldMark {
-  return JSON.parse(text) as HeldMark;
+/**
+ * What `heldMarkText` wrote, by this version or one before. Undefined for what is damaged: it is a mark all
+ * the same, of everything in the journal.
+ */
+export function readHeldMark(text: string): HeldMark | undefined {
+  try {
+    const value: unknown = JSON.parse(text);
+    if (!isObject(value)) return undefined;
+    const isWhole =
+      typeof value["expectedSeq"] === "number" && typeof value["foundSeq"] === "number";
+    return isWhole ? (value as unknown as HeldMark) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** Mark of a journal that was put in place from a file and ends at `seq`. `because`: words for a person. */

@@ -56,7 +56,11 @@ function numbersOf(folder: string, upstreamDigest: string, pattern: RegExp): num
 /** Digests of the upstreams that have journals in this state folder. */
 export function upstreamsWithJournals(folder: string): string[] {
   const path = join(folder, "journals");
-  return existsSync(path) ? readdirSync(path).sort() : [];
+  if (!existsSync(path)) return [];
+  return readdirSync(path, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name)
+    .sort();
 }
 
 /** Makes the folders with mode 0700. Throws what the file system says. */

@@ -89,7 +89,8 @@ class MemoryJournal implements Journal {
 
   #heldMark(): HeldMark | undefined {
     const text = this.#facts.get(HELD_MARK);
-    return text === undefined ? undefined : readHeldMark(text);
+    if (text === undefined) return undefined;
+    return readHeldMark(text) ?? { expectedSeq: this.#seq, foundSeq: this.#seq };
   }
 
   async admit(row: CallRow): Promise<number> {

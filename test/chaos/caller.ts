@@ -9,10 +9,13 @@
 import type { Executed, Safety } from "../../src/core/call.ts";
 import type { Asked, Told } from "../proof/evidence.ts";
 
+/** `isForgotten`: Holdfast does not know the session, whose client came back to it. */
+export type Lost = (why: string, isForgotten: boolean) => void;
+
 /** How messages get to Holdfast and back. One object is one session, over however many connections. */
 export interface Way {
-  /** Connects. `hear` takes every message that comes, as text; `lost` is told once that it is over for good. */
-  open(hear: (text: string) => void, lost: (why: string) => void): Promise<void>;
+  /** Connects. `hear` takes every message that comes, as text; `lost` is told that it is over for good. */
+  open(hear: (text: string) => void, lost: Lost): Promise<void>;
   /**
    * Resolves when the message was handed over as far as the transport can tell; rejects where it was not,
    * or may not have been.
@@ -115,8 +118,6 @@ export class Caller {
   #isOver = false;
   /** Answers that came a second time, byte for byte, after a loss of the line. */
   repeats = 0;
-  /** Sessions that it had to begin anew though its transport can come back. */
-  lostSessions = 0;
 
   constructor(options: CallerOptions) {
     this.#options = options;
@@ -171,9 +172,9 @@ export class Caller {
         (text) => {
           this.#hear(text, way);
         },
-        (why) => {
+        (why, isForgotten) => {
           lose(new Error(why));
-          this.#lost(way, why);
+          this.#lost(way, why, isForgotten);
         },
       );
       await Promise.race([opening, lost]);
@@ -304,9 +305,10 @@ export class Caller {
   }
 
   /** The session is gone with its line; what it waited for can't be answered any more. */
-  #lost(way: Way, why: string): void {
+  #lost(way: Way, why: string, isForgotten: boolean): void {
     if (way !== this.#way) return;
     this.#way = undefined;
+    if (isForgotten) this.#options.host.onTrouble("P6", `${this.session} was lost: ${why}`);
     this.#options.host.log(`${this.session}: lost: ${why}`);
     for (const record of this.pending()) {
       record.isAbandoned = true;

@@ -17,6 +17,8 @@ export interface ChaosFigures extends Figures {
   readonly faults: Readonly<Record<string, number>>;
   /** Answers that a client was given again after a loss, byte for byte. */
   readonly repeatedAnswers: number;
+  /** Answers that went with their connection, over transports without receipts (SSE, WebSocket). */
+  readonly answersLostOnTheWay: number;
   readonly inDoubtPer1000Kills: number;
   /** From "the upstream can be reached again" to the first answer of a call that waited, by transport. */
   readonly recoveryMs: Readonly<Record<string, Percentiles>>;
@@ -78,6 +80,7 @@ export function figuresOf(all: readonly Judged[]): ChaosFigures {
     upstreamKills: sum(({ round }) => round.upstreamKills),
     faults: tally(all.flatMap(({ faults }) => faults.map((kind) => [kind, 1] as const))),
     repeatedAnswers: sum(({ round }) => round.repeats),
+    answersLostOnTheWay: sum(({ round }) => round.lostOnTheWay),
     inDoubtPer1000Kills: proxyKills === 0 ? 0 : Math.round((sums.inDoubt * 1000) / proxyKills),
     recoveryMs: Object.fromEntries(
       transports.map((name) => [
@@ -117,6 +120,7 @@ export function printed(figures: ChaosFigures): string {
     ["… per 1,000 kills of the proxy", figures.inDoubtPer1000Kills],
     ["in doubt, and resolved", `${String(resolved)} (${share})`],
     ["answers given twice after a loss", figures.repeatedAnswers],
+    ["answers lost with a connection", figures.answersLostOnTheWay],
     ...Object.entries(figures.recoveryMs).map(
       ([name, values]) => [`upstream back → first answer, ${name}`, spread(values)] as const,
     ),

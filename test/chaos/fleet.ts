@@ -12,6 +12,9 @@ import type { JournalView } from "../proof/evidence.ts";
 import { residentBytes } from "../support/proc.ts";
 
 const CLI = fileURLToPath(new URL("../../dist/app/cli.js", import.meta.url));
+/** The label of the last views. */
+export const AT_THE_END = "at the end";
+
 const SAMPLE_MS = 400;
 /** A start that takes longer than this has failed. */
 const START_MS = 30_000;
@@ -168,7 +171,7 @@ export class Fleet {
       life.signal("SIGTERM");
     }
     await Promise.all(this.alive().map(({ exited }) => exited));
-    await this.look("at the end");
+    await this.look(AT_THE_END);
     clearInterval(this.#sampler);
     await new Promise<void>((resolve) => {
       this.#log.end(resolve);
@@ -188,8 +191,8 @@ export interface Daemon {
   kill(): Promise<void>;
   /** Starts it; resolves when it serves, or is dead again. */
   start(): Promise<void>;
-  /** Of its newest life, while that lives. */
-  life(): Life | undefined;
+  /** Its newest life is there and serves. */
+  isServing(): boolean;
 }
 
 /** `holdfast serve` at one port, over many lives. */
@@ -199,6 +202,7 @@ export function daemonOf(
   env: Readonly<Record<string, string>>,
 ): Daemon {
   let life: Life | undefined;
+  let isServing = false;
 
   const launch = (): { child: ChildProcess; serving: Promise<void> } => {
     const [file = "", ...args] = fleet.command(
@@ -233,7 +237,7 @@ export function daemonOf(
   };
 
   return {
-    life: () => life,
+    isServing: () => isServing,
     start: async () => {
       await fleet.whenFree();
       const { child, serving } = launch();
@@ -243,7 +247,8 @@ export function daemonOf(
         pid,
         exited: new Promise((resolve) => {
           child.once("close", (code, signal) => {
-            if (life === mine) life = undefined;
+            life = undefined;
+            isServing = false;
             resolve(code ?? signal);
           });
         }),
@@ -252,6 +257,7 @@ export function daemonOf(
       life = mine;
       fleet.born(mine);
       await serving;
+      isServing = life === mine;
     },
     kill: async () => {
       if (life !== undefined) await fleet.kill(life);

@@ -6,29 +6,19 @@
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync, existsSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import type { Asked, Evidence, Execution, Fault, Finding } from "../proof/evidence.ts";
+import type { Asked, Evidence, Execution, Finding } from "../proof/evidence.ts";
 import { randomFrom } from "../support/random.ts";
 import { freePort } from "../support/upstream-process.ts";
 import { Caller, type CallRecord, type CallerHost } from "./caller.ts";
-import { daemonOf, Fleet, type Daemon, type Life } from "./fleet.ts";
+import { AT_THE_END, daemonOf, Fleet, type Daemon, type Life } from "./fleet.ts";
 import { Recoveries } from "./recoveries.ts";
-import { Dice, nextCall, nextTrouble, type Trouble } from "./schedule.ts";
+import { Dice } from "./schedule.ts";
 import { openPipe, openRemote, type UnderFire } from "./server-under-fire.ts";
+import { pause, Storm, type RoundOptions } from "./storm.ts";
 import { openHttp } from "./ways/http.ts";
 import { openOfficialHttp, openOfficialSse } from "./ways/official.ts";
 import { openSocket } from "./ways/socket.ts";
 import { openStdio } from "./ways/stdio.ts";
-
-export type LaneKind = "daemon" | "wraps";
-
-export interface RoundOptions {
-  readonly kind: LaneKind;
-  readonly seed: number;
-  readonly name: string;
-  readonly durationMs: number;
-  readonly killEveryMs: readonly [number, number];
-  readonly callsPerSecond: number;
-}
 
 /** What a round was, besides its evidence. */
 export interface Round {
@@ -37,6 +27,8 @@ export interface Round {
   readonly proxyKills: number;
   readonly upstreamKills: number;
   readonly repeats: number;
+  /** Answers that went with their connection, over transports without receipts (SSE, WebSocket). */
+  readonly lostOnTheWay: number;
   readonly startsMs: readonly number[];
   readonly peakRssBytes: number;
   /** The last steps of the schedule, in words. */
@@ -50,21 +42,19 @@ const HOLD_MS = 8_000;
 const DEFER_MS = 20_000;
 /** After the last fault everything has ended (L1). */
 const QUIET_MAX_MS = 30_000 + DEFER_MS;
-const OUTSTANDING_MAX = 12;
-const STEPS_MAX = 60;
+/** Between two readings of one instant by processes that have to wait for a processor. */
+const SLACK_MS = 100;
 
 const FRONTS = ["http", "official http", "official sse", "ws", "ws that forgets"] as const;
 type Front = (typeof FRONTS)[number];
 const CALLERS = 7;
 
-const pause = (ms: number) => new Promise<void>((resolve) => setTimeout(resolve, ms));
-
 export async function runRound(options: RoundOptions): Promise<Round> {
   const lane = new Lane(options);
   try {
-    await lane.open();
-    await lane.rage();
-    return await lane.settle();
+    const storm = await lane.open();
+    await storm.rage();
+    return await lane.settle(storm);
   } catch (error) {
     await lane.abort();
     throw new Error(`${options.name}, seed ${String(options.seed)}, folder ${lane.folder}`, {
@@ -79,17 +69,12 @@ class Lane {
   readonly folder: string;
   readonly #env: Readonly<Record<string, string>>;
   readonly #fleet: Fleet;
-  readonly #faults: Fault[] = [];
   readonly #findings: Finding[] = [];
-  readonly #steps: string[] = [];
   readonly #recoveries = new Recoveries();
   #servers: readonly UnderFire[] = [];
   #callers: Caller[] = [];
   #daemon: Daemon | undefined;
-  #wraps = new Map<Caller, Life>();
-  #upstreamKills = 0;
-
-  #nextNonce = 1;
+  readonly #wraps = new Map<Caller, Life>();
 
   constructor(options: RoundOptions) {
     this.#options = options;
@@ -107,7 +92,8 @@ class Lane {
 
   // ── Beginning ───────────────────────────────────────────────────────────────────────────────────
 
-  async open(): Promise<void> {
+  /** Resolves when every client has a session. */
+  async open(): Promise<Storm> {
     const { folder } = this;
     const log = (line: string) => {
       this.#fleet.said(`[server] ${line}`);
@@ -122,6 +108,16 @@ class Lane {
     if (this.#options.kind === "daemon") await this.#openDaemon();
     else this.#openWraps();
     await Promise.all(this.#callers.map((caller) => caller.begin()));
+    return new Storm({
+      options: this.#options,
+      dice: this.#dice,
+      fleet: this.#fleet,
+      servers: this.#servers,
+      callers: this.#callers,
+      daemon: this.#daemon,
+      wraps: this.#wraps,
+      recoveries: this.#recoveries,
+    });
   }
 
   #configure(): void {
@@ -201,240 +197,61 @@ class Lane {
     };
   }
 
-  // ── The storm ───────────────────────────────────────────────────────────────────────────────────
-
-  async rage(): Promise<void> {
-    const endsAt = Date.now() + this.#options.durationMs;
-    const isOver = () => Date.now() >= endsAt;
-    const lanes = [this.#killProxies(isOver), this.#makeTrouble(isOver), this.#call(isOver)];
-    await Promise.all(lanes);
-  }
-
-  #step(kind: string, detail = ""): void {
-    this.#faults.push({ at: Date.now(), kind });
-    const at = new Date().toISOString().slice(11, 23);
-    this.#steps.push(`${at} ${kind}${detail === "" ? "" : ` ${detail}`}`);
-    if (this.#steps.length > STEPS_MAX) this.#steps.shift();
-    this.#fleet.said(`[chaos] ${kind} ${detail}`);
-  }
-
-  async #call(isOver: () => boolean): Promise<void> {
-    while (!isOver()) {
-      await pause((1000 / this.#options.callsPerSecond) * this.#dice.between(0.2, 1.8));
-      const caller = this.#dice.one(this.#callers);
-      if (!caller.isReady || caller.pending().length >= OUTSTANDING_MAX) continue;
-      const nonce = `${this.#options.name}-${String(this.#nextNonce++)}`;
-      caller.ask({ nonce, ...nextCall(this.#dice) });
-    }
-  }
-
-  async #killProxies(isOver: () => boolean): Promise<void> {
-    const [min, max] = this.#options.killEveryMs;
-    for (;;) {
-      await pause(this.#dice.between(min, max));
-      if (isOver()) return;
-      if (this.#daemon === undefined) await this.#killWrap();
-      else await this.#killDaemon(this.#daemon);
-    }
-  }
-
-  async #killDaemon(daemon: Daemon): Promise<void> {
-    this.#hitProxy("kill proxy");
-    await daemon.kill();
-    for (const caller of this.#callers) caller.cutOff();
-    if (this.#dice.isLucky(0.2)) {
-      const starting = daemon.start();
-      await Promise.race([starting, pause(this.#dice.between(0, 300))]);
-      this.#hitProxy("kill proxy", "while it starts");
-      await daemon.kill();
-      await starting;
-    }
-    if (this.#dice.isLucky(0.3)) await pause(this.#dice.between(0, 1_500));
-    await daemon.start();
-    this.#repeatSome();
-  }
-
-  async #killWrap(): Promise<void> {
-    const caller = this.#dice.one(this.#callers);
-    const life = this.#wraps.get(caller);
-    if (life === undefined || !this.#fleet.alive().includes(life)) return;
-    this.#hitProxy("kill proxy", caller.name);
-    caller.cutOff();
-    await this.#fleet.kill(life);
-    this.#repeatSome();
-  }
-
-  #hitProxy(kind: string, detail = ""): void {
-    this.#step(kind, detail);
-    this.#recoveries.disturb();
-  }
-
-  /** Models repeat what got no answer, once they have a session again. */
-  #repeatSome(): void {
-    for (const caller of this.#callers) {
-      for (const record of caller.calls.slice(-OUTSTANDING_MAX)) {
-        const isUnanswered = record.isAbandoned && record.told.length === 0 && !record.wasRepeated;
-        if (!isUnanswered || !caller.isReady || !this.#dice.isLucky(0.4)) continue;
-        record.wasRepeated = true;
-        caller.repeat(record);
-      }
-    }
-  }
-
-  async #makeTrouble(isOver: () => boolean): Promise<void> {
-    const under = new Set<Promise<void>>();
-    while (!isOver()) {
-      await pause(this.#dice.between(100, 1_200));
-      const one = this.#apply(nextTrouble(this.#dice)).finally(() => under.delete(one));
-      under.add(one);
-    }
-    await Promise.all(under);
-  }
-
-  async #apply(trouble: Trouble): Promise<void> {
-    switch (trouble.kind) {
-      case "kill upstream":
-        return this.#outage(this.#dice.one(this.#servers), trouble.kind, trouble.downMs);
-      case "crash loop":
-        return this.#outage(this.#dice.one(this.#servers), trouble.kind, trouble.forMs);
-      case "stop upstream": {
-        const server = this.#dice.one(this.#servers);
-        this.#hit(server, trouble.kind, `${server.name} for ${String(trouble.forMs)} ms`);
-        server.signal("SIGSTOP");
-        await pause(trouble.forMs);
-        server.signal("SIGCONT");
-        return;
-      }
-      case "stop proxy": {
-        const life = this.#dice.one(this.#fleet.alive().concat(this.#noLife()));
-        this.#hitProxy(trouble.kind, `for ${String(trouble.forMs)} ms`);
-        life.signal("SIGSTOP");
-        await pause(trouble.forMs);
-        life.signal("SIGCONT");
-        return;
-      }
-      case "toxic":
-      case "cut":
-        return this.#onNetwork(trouble);
-      default:
-        this.#onClient(this.#dice.one(this.#callers), trouble);
-    }
-  }
-
-  /** Between a death and the next start there may be none. */
-  #noLife(): Life[] {
-    return this.#fleet.alive().length > 0
-      ? []
-      : [{ pid: 0, exited: Promise.resolve(null), signal: () => false }];
-  }
-
-  #hit(server: UnderFire, kind: string, detail: string): void {
-    this.#step(kind, detail);
-    this.#recoveries.disturb(server.name);
-  }
-
-  async #outage(server: UnderFire, kind: string, downMs: number): Promise<void> {
-    this.#hit(server, kind, `${server.name}, down for ${String(downMs)} ms`);
-    this.#upstreamKills += 1;
-    server.kill(downMs > 0);
-    if (downMs === 0) return;
-    await pause(downMs);
-    await server.up();
-    const waiting = this.#callers
-      .filter(({ upstream }) => upstream === server.name)
-      .flatMap((caller) => caller.pending());
-    this.#recoveries.isBack(server.name, server.kind, waiting);
-  }
-
-  async #onNetwork(trouble: Extract<Trouble, { kind: "toxic" | "cut" }>): Promise<void> {
-    const server = this.#dice.one(this.#servers.filter(({ faults }) => faults !== undefined));
-    const { faults } = server;
-    if (faults === undefined) return;
-    if (trouble.kind === "cut") {
-      this.#hit(server, "cut", server.name);
-      faults.cut();
-      return;
-    }
-    const { toxic, forMs } = trouble;
-    this.#hit(server, toxic.kind, `${server.name} for ${String(forMs)} ms`);
-    await faults.set(toxic);
-    await pause(forMs);
-    // Another one may have come meanwhile, and has its own end.
-    if (faults.toxic === toxic) await faults.set({ kind: "pass" });
-    this.#recoveries.disturb(server.name);
-  }
-
-  #onClient(
-    caller: Caller,
-    trouble: Extract<
-      Trouble,
-      { kind: "client drops" | "client reads nothing" | "client leaves" | "client cancels" }
-    >,
-  ): void {
-    const { kind } = trouble;
-    if (!caller.isReady) return;
-    if (kind === "client drops" && !caller.drop()) return;
-    if (kind === "client reads nothing" && !caller.pause(trouble.forMs)) return;
-    if (kind === "client leaves") void caller.leave();
-    if (kind === "client cancels") {
-      const pending = caller.pending();
-      if (pending.length === 0) return;
-      caller.cancel(this.#dice.one(pending));
-    }
-    this.#step(kind, caller.name);
-  }
-
   // ── The end ─────────────────────────────────────────────────────────────────────────────────────
 
-  async settle(): Promise<Round> {
+  /** Faults are over: waits until everything has ended, puts all away, and reads what was written down. */
+  async settle(storm: Storm): Promise<Round> {
+    await this.#heal();
+    const healedAt = Date.now();
+    const isTooLong = () => Date.now() - healedAt > QUIET_MAX_MS || this.#options.isStopped();
+    while (!isTooLong() && !(await this.#isQuiet())) await pause(100);
+    const quietMs = Math.max(0, this.#lastEndAt() - healedAt);
+    for (const { name } of this.#callers.filter(({ isReady }) => !isReady)) {
+      const text = `${name} has no session ${String(QUIET_MAX_MS)} ms after the last fault`;
+      this.#findings.push({ invariant: "P6", nonce: undefined, text });
+    }
+    const owed = this.#callers.flatMap((caller) =>
+      caller.pending().map((record) => ({ caller, record })),
+    );
+    await Promise.all(this.#callers.map((caller) => caller.close()));
+    await this.#fleet.end();
+    const lostOnTheWay = this.#judgeUnanswered(owed);
+    const leaked = await this.#leftovers();
+    await Promise.all(this.#servers.map((server) => server.close()));
+    const evidence = {
+      run: `chaos seed ${String(this.#options.seed)} (${this.#options.name})`,
+      asked: this.#callers.flatMap((caller) => caller.calls.map(askedOf)),
+      executions: this.#executions(),
+      views: this.#fleet.views,
+      faults: storm.faults,
+      measures: { quietMs, recoveryMs: this.#recoveries.samples, leaked },
+      rules: { isShielded: true, slackMs: SLACK_MS },
+      incarnations: this.#fleet.started,
+      fatal: this.#fleet.fatal,
+    };
+    return this.#round(storm, evidence, lostOnTheWay);
+  }
+
+  async #heal(): Promise<void> {
     for (const server of this.#servers) {
       server.signal("SIGCONT");
       await server.faults?.set({ kind: "pass" });
       await server.up();
     }
     for (const life of this.#fleet.alive()) life.signal("SIGCONT");
-    const healedAt = Date.now();
-    while (Date.now() - healedAt < QUIET_MAX_MS && !(await this.#isQuiet())) await pause(100);
-    const quietMs = this.#lastEndAt() - healedAt;
-    const idle = this.#callers.filter(({ isReady }) => !isReady);
-    for (const { name } of idle) {
-      const text = `${name} has no session ${String(QUIET_MAX_MS)} ms after the last fault`;
-      this.#findings.push({ invariant: "P6", nonce: undefined, text });
-    }
-    this.#judgeUnanswered();
-    const asked = this.#callers.flatMap((caller) => caller.calls.map(askedOf));
-    await Promise.all(this.#callers.map((caller) => caller.close()));
-    await this.#fleet.end();
-    const leaked = await this.#leftovers();
-    await Promise.all(this.#servers.map((server) => server.close()));
-    const measures = {
-      quietMs: Math.max(0, quietMs),
-      recoveryMs: this.#recoveries.samples,
-      leaked,
-    };
-    return this.#round({
-      run: `chaos seed ${String(this.#options.seed)} (${this.#options.name})`,
-      asked,
-      executions: this.#executions(),
-      views: this.#fleet.views,
-      faults: this.#faults,
-      measures,
-      rules: { isShielded: true, slackMs: 100 },
-      incarnations: this.#fleet.started,
-      fatal: this.#fleet.fatal,
-    });
   }
 
-  #round(evidence: Evidence): Round {
+  #round(storm: Storm, evidence: Evidence, lostOnTheWay: number): Round {
     return {
       evidence,
       findings: this.#findings,
       proxyKills: this.#fleet.killed,
-      upstreamKills: this.#upstreamKills,
+      upstreamKills: storm.upstreamKills,
       repeats: this.#callers.reduce((sum, { repeats }) => sum + repeats, 0),
+      lostOnTheWay,
       startsMs: this.#fleet.startsMs,
       peakRssBytes: this.#fleet.peakRssBytes,
-      steps: this.#steps,
+      steps: storm.steps,
       folder: this.folder,
       discard: () => {
         rmSync(this.folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
@@ -457,11 +274,24 @@ class Lane {
     return times.reduce((latest, at) => Math.max(latest, at), 0);
   }
 
-  /** Whoever could not come back for a call was not there to be told. */
-  #judgeUnanswered(): void {
-    for (const record of this.#callers.flatMap(({ calls }) => calls)) {
-      if (record.told.length === 0 && isHopeless(record)) record.isAbandoned = true;
+  /**
+   * Whoever could not come back for a call was not there to be told. Nor was whoever had its answer written
+   * to a connection that was being lost, over a transport that has no receipts: resolves to how many.
+   */
+  #judgeUnanswered(
+    owed: readonly { readonly caller: Caller; readonly record: CallRecord }[],
+  ): number {
+    const last = this.#fleet.views.filter(({ label }) => label === AT_THE_END);
+    const rows = last.flatMap((view) => view.rows);
+    let lostOnTheWay = 0;
+    for (const { caller, record } of owed) {
+      const row = rows.find(({ request }) => request.includes(`"${record.nonce}"`));
+      const wasWritten = row?.deliveredAt !== undefined && !caller.front.includes("http");
+      const isLost = record.wasCutOff && wasWritten;
+      if (isLost) lostOnTheWay += 1;
+      record.isAbandoned = isHopeless(record) || isLost;
     }
+    return lostOnTheWay;
   }
 
   #executions(): Execution[] {

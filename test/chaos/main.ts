@@ -7,7 +7,8 @@ import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { check } from "../proof/checker.ts";
 import { figuresOf, judged, printed, type Judged } from "./figures.ts";
-import { runRound, type LaneKind, type Round } from "./lane.ts";
+import { runRound, type Round } from "./lane.ts";
+import type { LaneKind } from "./storm.ts";
 
 const HELP = `npm run chaos -- [options]
 
@@ -17,7 +18,7 @@ lost, doubled or told untruly. Loopback only; nothing is left behind unless some
   --minutes M       how long faults come (default 3)
   --kills N         stop after so many kills of the proxy
   --seed S          of the schedule (default: drawn, and printed)
-  --lanes N         rounds side by side (default 3)
+  --lanes N         rounds side by side (default 4)
   --round SECONDS   faults of one round, before everything has to end (default 40)
   --kill-every A-B  seconds between two kills of a lane's proxy (default 0.3-4)
   --rate N          calls a second over all lanes, at most 60 (default 45)
@@ -53,7 +54,7 @@ function read(): Run | undefined {
       minutes: { type: "string", default: "3" },
       kills: { type: "string", default: "1000000" },
       seed: { type: "string", default: String(Date.now() % 1_000_000) },
-      lanes: { type: "string", default: "3" },
+      lanes: { type: "string", default: "4" },
       round: { type: "string", default: "40" },
       "kill-every": { type: "string", default: "0.3-4" },
       rate: { type: "string", default: "45" },
@@ -105,6 +106,7 @@ function report(round: Round, one: Judged): void {
 class Progress {
   readonly all: Judged[] = [];
   readonly endsAt: number;
+  isStopped = false;
   readonly #run: Run;
 
   constructor(run: Run) {
@@ -114,10 +116,14 @@ class Progress {
 
   get isOver(): boolean {
     const kills = this.all.reduce((sum, { round }) => sum + round.proxyKills, 0);
-    return Date.now() >= this.endsAt || kills >= this.#run.kills;
+    return this.isStopped || Date.now() >= this.endsAt || kills >= this.#run.kills;
   }
 
   take(round: Round): void {
+    if (this.isStopped) {
+      round.discard();
+      return;
+    }
     const one = judged(round, check(round.evidence));
     this.all.push(one);
     const { asked, answered } = one.figures;
@@ -138,6 +144,7 @@ async function runLane(run: Run, lane: number, progress: Progress): Promise<void
         seed: seedOf(run.seed, lane, number),
         durationMs: Math.max(1_000, Math.min(run.roundMs, progress.endsAt - Date.now())),
         callsPerSecond: run.rate / run.lanes,
+        isStopped: () => progress.isStopped,
       }),
     );
   }
@@ -153,13 +160,19 @@ async function main(): Promise<number> {
     `chaos, seed ${String(run.seed)}: ${String(run.lanes)} lanes for ${String(run.minutes)} min`,
   );
   const progress = new Progress(run);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, () => {
+      console.log(`${signal}: putting everything away`);
+      progress.isStopped = true;
+    });
+  }
   await Promise.all(Array.from({ length: run.lanes }, (_, lane) => runLane(run, lane, progress)));
   const figures = figuresOf(progress.all);
   console.log(`\n${printed(figures)}`);
   if (run.json !== undefined) {
     writeFileSync(run.json, `${JSON.stringify({ seed: run.seed, ...figures }, null, 2)}\n`);
   }
-  return figures.findings > 0 ? 1 : 0;
+  return figures.findings > 0 || progress.isStopped ? 1 : 0;
 }
 
 process.exitCode = await main();

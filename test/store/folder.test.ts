@@ -266,4 +266,11 @@ describe("reading for the command line", () => {
   it("finds no journals where there is no folder", async () => {
     expect(await readJournals(join(aFolder(), "nowhere"))).toEqual([]);
   });
+
+  it("passes over a file that lies among the folders of journals", async () => {
+    const folder = aFolder();
+    await open(folder);
+    writeFileSync(join(folder, "journals", ".DS_Store"), "x");
+    expect(await readJournals(folder)).toHaveLength(1);
+  });
 });

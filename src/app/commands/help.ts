@@ -48,6 +48,7 @@ Usage
   holdfast import FILE | -                into a new journal of this machine; what lived waits for you
   holdfast restart NAME                   connect anew to a server; its calls wait meanwhile
   holdfast doctor [-- command… | URL | NAME]
+  holdfast verify [--repair] [--json]     whether all journals are sound; mends what is safe
 
 Examples
   holdfast -- npx -y @modelcontextprotocol/server-github

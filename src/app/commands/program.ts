@@ -144,6 +144,22 @@ function addDoctor(
   );
 }
 
+function addVerify(program: Command, outside: Outside, exit: Exit): void {
+  const command = program
+    .command("verify")
+    .description("Looks for whatever does not fit in the journals and beside them.")
+    .option("--repair", "mend what needs no guess, and keep a copy of what was there")
+    .option("--json", "one JSON object: {isFine, journals, files, repairs, refused}");
+  addOptions(command, FOLDER_OPTIONS).action(
+    async ({ repair, json }: { repair?: true; json?: true }) => {
+      const { verify } = await import("./verify.ts");
+      const { folders } = placesOf(flagsOf(command, FOLDER_OPTIONS), outside);
+      const options = { isRepairing: repair === true, isJson: json === true };
+      exit.code = await verify(options, folders, outside);
+    },
+  );
+}
+
 /** A broken file is a finding of the doctor's, not the end of it. */
 function placesForDoctor(flags: FlagValues, outside: Outside) {
   const asked = flags.get("config") ?? outside.around.env["HOLDFAST_CONFIG"];
@@ -191,6 +207,7 @@ export async function runProgram(
   addEvents(program, outside, exit);
   addRestart(program, outside, exit);
   addDoctor(program, wrapped, version, outside, exit);
+  addVerify(program, outside, exit);
   if (wrapped !== undefined && own[0] !== "doctor") {
     throw new ConfigError(`nothing can follow -- in "holdfast ${own[0] ?? ""}"`);
   }

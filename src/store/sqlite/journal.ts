@@ -88,12 +88,8 @@ export class SqliteJournal implements Journal {
   }
 
   async recover(now: number): Promise<Recovery> {
-    const { isAbandoned = false } = this.#options;
-    const { report, live, remembered } = (await this.#post([
-      "recover",
-      now,
-      isAbandoned,
-    ])) as RecoveredRows;
+    const command: Command = ["recover", now, this.#options.isAbandoned === true];
+    const { report, live, remembered } = (await this.#post(command)) as RecoveredRows;
     return { report, live: live.map(readRow), remembered: remembered.map(readRow) };
   }
 

@@ -44,7 +44,7 @@ export class Recoverer {
     if (this.hasNewSuspicion && mark !== undefined) {
       this.#suspicion = { expectedSeq: mark.seq, foundSeq: head.seq };
     } else if (kept !== undefined) {
-      this.#suspicion = readHeldMark(kept[1]);
+      this.#suspicion = readHeldMark(kept[1]) ?? { expectedSeq: head.seq, foundSeq: head.seq };
     }
   }
 

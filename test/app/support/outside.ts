@@ -38,6 +38,8 @@ export const NO_JOURNALS: JournalReader = {
   sessions: () => Promise.resolve([]),
   find: () => Promise.resolve(undefined),
   open: () => Promise.reject(new Error("no journal here")),
+  examine: () =>
+    Promise.resolve({ journals: [], files: [], repairs: [], didFiles: [], refused: [] }),
 };
 
 export interface TestOutside extends Outside {

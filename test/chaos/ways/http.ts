@@ -3,7 +3,7 @@
  * that broke is taken up again with its last event id until all is answered.
  */
 import { Agent, request as httpRequest, type ClientRequest, type IncomingMessage } from "node:http";
-import type { Way } from "../caller.ts";
+import type { Lost, Way } from "../caller.ts";
 
 const ACCEPT = "application/json, text/event-stream";
 const RETURN_MS = 80;
@@ -27,7 +27,7 @@ class HttpWay implements Way {
   /** Requests with an event id: those that can be come back for. */
   readonly #known = new Set<string>();
   #hear: (text: string) => void = () => undefined;
-  #lost: (why: string) => void = () => undefined;
+  #lost: Lost = () => undefined;
   #key: string | undefined;
   #version: string | undefined;
   #isOver = false;
@@ -36,7 +36,7 @@ class HttpWay implements Way {
     this.#url = url;
   }
 
-  open(hear: (text: string) => void, lost: (why: string) => void): Promise<void> {
+  open(hear: (text: string) => void, lost: Lost): Promise<void> {
     this.#hear = hear;
     this.#lost = lost;
     return Promise.resolve();
@@ -90,7 +90,7 @@ class HttpWay implements Way {
       outgoing.on("close", () => {
         this.#open.delete(outgoing);
         if (status === 404 && this.#key !== undefined && !this.#isOver) {
-          this.#lost("its session is not known (404)");
+          this.#lost("its session is not known (404)", true);
         }
         resolve(status);
       });

@@ -26,7 +26,7 @@ export function openOfficialHttp(url: string): Way {
         hear(JSON.stringify(message));
       };
       transport.onerror = (error) => {
-        if (isSessionLoss(error)) lost(`its session is not known: ${error.message}`);
+        if (isSessionLoss(error)) lost(`its session is not known: ${error.message}`, true);
       };
       await transport.start();
     },
@@ -59,7 +59,7 @@ export function openOfficialSse(url: string): Way {
         hear(JSON.stringify(message));
       };
       transport.onerror = (error) => {
-        if (isSessionLoss(error)) lost(`its session is not known: ${error.message}`);
+        if (isSessionLoss(error)) lost(`its session is not known: ${error.message}`, true);
       };
       await transport.start();
     },

@@ -1,7 +1,7 @@
 /** A client over WebSocket: one that comes back with its session, or one that has to begin anew. */
 import type { IncomingMessage } from "node:http";
 import { WebSocket } from "ws";
-import type { Way } from "../caller.ts";
+import type { Lost, Way } from "../caller.ts";
 
 const RETRY_MS = 60;
 
@@ -12,7 +12,7 @@ export function openSocket(url: string, isReturning: boolean): Way {
   /** Requests that were handed to a connection. */
   const sent = new Set<string>();
 
-  const connect = (hear: (text: string) => void, lost: (why: string) => void): Promise<void> => {
+  const connect = (hear: (text: string) => void, lost: Lost): Promise<void> => {
     const mine = new WebSocket(key === undefined ? url : `${url}?session=${key}`, "mcp");
     socket = mine;
     mine.on("upgrade", (response: IncomingMessage) => {
@@ -24,8 +24,9 @@ export function openSocket(url: string, isReturning: boolean): Way {
     });
     const again = (status: number | undefined) => {
       if (isOver) return;
-      if (status === 404 || !isReturning) lost(`the connection is lost (${String(status)})`);
-      else
+      if (status === 404 || !isReturning) {
+        lost(`the connection is lost (${String(status)})`, status === 404);
+      } else
         setTimeout(() => {
           if (!isOver) connect(hear, lost).catch(() => undefined);
         }, RETRY_MS);

@@ -32,7 +32,7 @@ export function openStdio({ command, env, onStart, onLeave, onStderr }: StdioOpt
       createInterface({ input: child.stderr }).on("line", onStderr);
       createInterface({ input: child.stdout }).on("line", hear);
       void exited.then((how) => {
-        lost(`the proxy ended: ${String(how)}`);
+        lost(`the proxy ended: ${String(how)}`, false);
       });
       return Promise.resolve();
     },

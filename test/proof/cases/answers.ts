@@ -70,6 +70,12 @@ const replayed = (text: string) =>
     ],
   });
 
+/** The same where the row's reply is what is given. */
+const replayedFrom = (reply: string | undefined) => ({
+  ...replayed(noted("made a")),
+  views: views(row("a", { reply })),
+});
+
 const noted = (what: string) =>
   `{"jsonrpc":"2.0","id":8,"result":{"content":[{"type":"text","text":"${what}"}],"_meta":{"holdfast/call":{"replayed":true}}}}`;
 
@@ -195,6 +201,13 @@ export const ANSWERS: readonly Case[] = [
     broken: replayed(noted("made a")),
     but: "only a note was added",
     sound: replayed(noted("done a")),
+  },
+  {
+    invariant: "I5",
+    says: "a repetition has another result than the journal",
+    broken: replayedFrom(answerOf("a")),
+    but: "the reply went with its delivery",
+    sound: replayedFrom(undefined),
   },
   {
     invariant: "I6",

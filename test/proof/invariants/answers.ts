@@ -162,8 +162,14 @@ function checkOwn(
   if (principal !== undefined && principal !== ask.principal)
     report.add("I6", nonce, `${ask.principal} was told of ${history.id}, a call of ${principal}`);
   checkCommitted(group, history, told, report);
+  const replies = repliesOf(history);
   const isResult = told.nonce !== undefined;
-  if (isResult && !repliesOf(history).some((reply) => isSameResult(reply, told.text)))
+  // The reply may have gone with its delivery before anybody looked.
+  if (
+    isResult &&
+    replies.length > 0 &&
+    !replies.some((reply) => reply === "" || isSameResult(reply, told.text))
+  )
     report.add(
       "I5",
       nonce,
