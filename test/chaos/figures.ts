@@ -15,6 +15,8 @@ export interface ChaosFigures extends Figures {
   readonly proxyKills: number;
   readonly upstreamKills: number;
   readonly faults: Readonly<Record<string, number>>;
+  /** What upstreams were ordered to do wrong. */
+  readonly manners: Readonly<Record<string, number>>;
   /** Answers that a client was given again after a loss, byte for byte. */
   readonly repeatedAnswers: number;
   /** Answers that went with their connection, over transports without receipts (SSE, WebSocket). */
@@ -79,6 +81,12 @@ export function figuresOf(all: readonly Judged[]): ChaosFigures {
     proxyKills,
     upstreamKills: sum(({ round }) => round.upstreamKills),
     faults: tally(all.flatMap(({ faults }) => faults.map((kind) => [kind, 1] as const))),
+    manners: tally(
+      all
+        .flatMap(({ round }) => round.manners)
+        .filter((manner) => manner !== "polite")
+        .map((manner) => [manner, 1] as const),
+    ),
     repeatedAnswers: sum(({ round }) => round.repeats),
     answersLostOnTheWay: sum(({ round }) => round.lostOnTheWay),
     inDoubtPer1000Kills: proxyKills === 0 ? 0 : Math.round((sums.inDoubt * 1000) / proxyKills),
@@ -129,6 +137,9 @@ export function printed(figures: ChaosFigures): string {
     ["peak memory of a proxy", `${String(figures.peakRssMib)} MiB`],
     ...Object.entries(figures.leaked).map(([what, count]) => [`${what} left over`, count] as const),
     ...Object.entries(figures.faults).map(([kind, count]) => [`fault: ${kind}`, count] as const),
+    ...Object.entries(figures.manners).map(
+      ([kind, count]) => [`upstream: ${kind}`, count] as const,
+    ),
     ["findings", figures.findings],
   ];
   const width = Math.max(...rows.map(([name]) => name.length));

@@ -29,6 +29,8 @@ export interface Round {
   readonly repeats: number;
   /** Answers that went with their connection, over transports without receipts (SSE, WebSocket). */
   readonly lostOnTheWay: number;
+  /** What upstreams did wrong by order, as often as it was ordered. */
+  readonly manners: readonly string[];
   readonly startsMs: readonly number[];
   readonly peakRssBytes: number;
   /** The last steps of the schedule, in words. */
@@ -249,6 +251,9 @@ class Lane {
       upstreamKills: storm.upstreamKills,
       repeats: this.#callers.reduce((sum, { repeats }) => sum + repeats, 0),
       lostOnTheWay,
+      manners: this.#callers.flatMap(({ calls }) =>
+        calls.map(({ args }) => String(args["manner"])),
+      ),
       startsMs: this.#fleet.startsMs,
       peakRssBytes: this.#fleet.peakRssBytes,
       steps: storm.steps,
