@@ -69,7 +69,7 @@ export class Returning {
       const filter = { sessionId: member.session.id, isUndelivered: true, limit: MISSED_MAX };
       const rows = [...(await journal.list(filter))].sort((a, b) => a.seq - b.seq);
       for (const row of rows) {
-        if (!this.#isOwn(row) || row.cause?.startsWith(BY_CALLER)) continue;
+        if (!this.#isOwn(row) || this.#isTakenBack(row)) continue;
         // A person's repetition answers no request of the client's.
         if (row.redriveOf !== undefined) continue;
         // Its answer may have crossed this look on the way, or said that the call runs late.
@@ -84,6 +84,12 @@ export class Returning {
   #isOwn({ sessionId, acceptedAt }: CallRow): boolean {
     const { session } = this.#parts.member;
     return sessionId === session.id && acceptedAt >= session.createdAt;
+  }
+
+  /** Its client does not want to hear of it: it ended by that, or is still waited for in vain. */
+  #isTakenBack({ id, cause }: CallRow): boolean {
+    const givenUp = this.#parts.registry.find(id)?.call.givenUp;
+    return (givenUp ?? cause)?.startsWith(BY_CALLER) === true;
   }
 
   /** A call that runs or waits. `row`: as it is on disk, with its payload. */

@@ -92,6 +92,18 @@ export abstract class Client {
     });
   }
 
+  /** A process that ends sends its clients to the next one. */
+  protected notNow(house: House): (error: unknown) => void {
+    return (error) => {
+      if (!house.isEnding) {
+        house.fatal(error);
+        return;
+      }
+      this.house = undefined;
+      this.retry(200);
+    };
+  }
+
   protected ready(): void {
     this.#isReady = true;
     for (const act of this.#waiting.splice(0)) act();

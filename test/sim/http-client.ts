@@ -14,8 +14,8 @@ export class HttpClient extends Client {
   #isDeaf = false;
   #deafMs = 0;
   #attempt = 0;
-  /** Answers that were lost on their way, by nonce: the same must come when it is asked for again. */
-  readonly #lost = new Map<string, string>();
+  /** Answers that were lost on their way, by call: the same must come when it is asked for again. */
+  readonly #lost = new Map<Ask, string>();
 
   connect(): void {
     const house = this.parts.house();
@@ -48,7 +48,7 @@ export class HttpClient extends Client {
         }
         this.handler = handler;
         this.#return(house);
-      }, house.fatal);
+      }, this.notNow(house));
     });
   }
 
@@ -150,14 +150,14 @@ export class HttpClient extends Client {
   /** The bytes of an answer were handed over, and never arrive. */
   #lose(ask: Ask, text: string): void {
     this.#isDeaf = false;
-    this.#lost.set(ask.nonce, text);
+    this.#lost.set(ask, text);
     this.reset(this.#deafMs);
   }
 
   #check(ask: Ask | undefined, text: string): void {
-    const lost = ask === undefined ? undefined : this.#lost.get(ask.nonce);
+    const lost = ask === undefined ? undefined : this.#lost.get(ask);
     if (ask === undefined || lost === undefined) return;
-    this.#lost.delete(ask.nonce);
+    this.#lost.delete(ask);
     const isRelayed = /nonce=n\d+/.test(lost);
     if (isRelayed && lost !== text)
       this.parts.ledger.fatal.push(`P4: the answer to ${ask.nonce} was ${lost}, and then ${text}`);

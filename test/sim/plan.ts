@@ -122,4 +122,6 @@ export type Step = { readonly at: number } & (
 export interface Plan {
   readonly knobs: Knobs;
   readonly steps: readonly Step[];
+  /** Where the first process is killed, and the one after it, each counted from its start. */
+  readonly kills?: readonly CrashPoint[];
 }

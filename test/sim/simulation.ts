@@ -20,6 +20,7 @@ import type { Plan, Step } from "./plan.ts";
 import { Points } from "./points.ts";
 import { rowsOf } from "./rows.ts";
 import { SimServer } from "./server.ts";
+import { CALLS_PER_SESSION } from "./settings.ts";
 import { SocketClient, StdioClient } from "./socket-client.ts";
 
 /** Long enough for the hold, the deferral and the retries of whatever is open when the faults end. */
@@ -138,7 +139,11 @@ class Simulation {
       for (const ask of this.#ledger.asks) delete ask.cancelledAtMs;
     const evidence = this.#ledger.evidence({
       measures: {},
-      rules: { isShielded: this.#plan.knobs.shield !== "off", slackMs: 0 },
+      rules: {
+        isShielded: this.#plan.knobs.shield !== "off",
+        callsPerSession: CALLS_PER_SESSION,
+        slackMs: 0,
+      },
       incarnations: this.#houses,
     });
     return { evidence, points: this.#points, kills: this.#kills, world: this.#world };
@@ -151,6 +156,8 @@ class Simulation {
   // ── Processes ─────────────────────────────────────────────────────────────────────────────────
 
   #start(): void {
+    const kill = this.#isOver ? undefined : this.#plan.kills?.[this.#kills];
+    if (kill !== undefined) this.#points.arm(kill);
     this.#options.onRestart?.(this.#points, this.#kills);
     const house = new House(this.#ground, ++this.#houses);
     this.#house = house;

@@ -117,7 +117,7 @@ export class SocketClient extends Client {
         if (house.isDead || attempt !== this.#attempt) return;
         if (handler === undefined) this.#sessionIsGone();
         else this.#returned(house, link, handler);
-      }, house.fatal);
+      }, this.notNow(house));
     });
   }
 

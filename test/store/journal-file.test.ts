@@ -319,6 +319,24 @@ describe("trouble", () => {
     await journal.close();
   });
 
+  it("sets a call aside whose state is no state, also where a change comes first", async () => {
+    const folder = aFolder();
+    const first = await aSqliteJournal(folder);
+    const [call, other] = [aCall(), aCall()];
+    await first.journal.admit(call);
+    await first.journal.admit(other);
+    await first.journal.close();
+    const db = new Database(join(folder, "1.db"));
+    db.prepare("update call set state = 'pueued' where id = ?").run(call.id);
+    db.close();
+    const { journal, lines } = await aSqliteJournal(folder);
+    const expire = { kind: "expire", id: call.id, cause: "late", at: NOW } as const;
+    expect(await journal.apply(expire, true)).toBe(false);
+    expect(lines[0]?.message).toContain("set aside: unknown state pueued");
+    expect(await journal.apply({ ...expire, id: other.id }, true)).toBe(true);
+    await journal.close();
+  });
+
   it("notices a state that was changed behind its back", async () => {
     const folder = aFolder();
     const first = await aSqliteJournal(folder);

@@ -50,7 +50,12 @@ export function neighbourOf(session: Caller): Neighbour {
       await living;
       const sorted = [...taken].sort((a, b) => a - b);
       const at = (q: number) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
-      return { calls: sorted.length, medianMs: at(0.5) ?? 0, p99Ms: at(0.99) ?? 0, worstMs: at(1) ?? 0 };
+      return {
+        calls: sorted.length,
+        medianMs: at(0.5) ?? 0,
+        p99Ms: at(0.99) ?? 0,
+        worstMs: at(1) ?? 0,
+      };
     },
   };
 }

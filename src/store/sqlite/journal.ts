@@ -13,9 +13,10 @@ import { JournalError } from "../../base/errors.ts";
 import type { CancelTimer, World } from "../../base/world.ts";
 import { mustSync } from "../../core/call.ts";
 import type { CallChange, CallRow } from "../../core/call.ts";
+import type { JournalFilter } from "../../core/call-filter.ts";
 import type { SessionRow } from "../../core/session.ts";
 import type { JournalStats } from "../../core/status.ts";
-import type { CallFilter, Journal, Log, Recovery } from "../../ports.ts";
+import type { Journal, Log, Recovery } from "../../ports.ts";
 import { encodeRow } from "../rows.ts";
 import type { RowValues } from "../rows.ts";
 import { readRow, readSession, statsOf } from "./answers.ts";
@@ -117,7 +118,7 @@ export class SqliteJournal implements Journal {
     return values === undefined ? undefined : readRow(values);
   }
 
-  async list(filter: CallFilter): Promise<readonly CallRow[]> {
+  async list(filter: JournalFilter): Promise<readonly CallRow[]> {
     const rows = (await this.#post(["list", filter])) as RowValues[];
     return rows.map(readRow);
   }

@@ -2,7 +2,7 @@
 import type { JournalTrouble } from "../../base/errors.ts";
 import type { CallChange } from "../../core/call.ts";
 import type { RecoveryReport } from "../../core/status.ts";
-import type { CallFilter } from "../../ports.ts";
+import type { JournalFilter } from "../../core/call-filter.ts";
 import type { RowValues } from "../rows.ts";
 
 /**
@@ -29,7 +29,7 @@ export type Command =
   | readonly ["admit", values: RowValues, sync: boolean]
   | readonly ["change", change: CallChange, sync: boolean]
   | readonly ["find", id: string]
-  | readonly ["list", filter: CallFilter]
+  | readonly ["list", filter: JournalFilter]
   /** `isAbandoned`: another process may have gone on with its live calls. */
   | readonly ["recover", now: number, isAbandoned: boolean]
   | readonly ["saveSession", id: string, body: string, seenAt: number]

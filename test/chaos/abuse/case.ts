@@ -49,7 +49,7 @@ export const BOUNDS: Bounds = {
   growthMaxBytes: 96 * MIB,
   walMaxBytes: 64 * MIB,
   lagP99MaxMs: undefined,
-  neighbourP99MaxMs: 500,
+  neighbourP99MaxMs: 1_000,
   neighbourWorstMaxMs: 5_000,
 };
 

@@ -1,5 +1,6 @@
 /** A process that is given few descriptors, or little memory. */
 import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
 import { Agent } from "node:http";
 import { until } from "../../support/lab.ts";
 import { sharedLedger } from "../../support/lasting-daemon.ts";
@@ -17,14 +18,13 @@ const descriptors: AbuseCase = {
   isQuick: true,
   limitMs: 30_000,
   run: async (lab) => {
-    const stage = await openServe(lab, {
-      servers: { [GOOD]: sharedLedger(lab) },
-      through: ["prlimit", `--nofile=${String(DESCRIPTORS)}`],
-    });
+    const stage = await openServe(lab, { servers: { [GOOD]: sharedLedger(lab) } });
     // A connection that it has, it keeps.
     const agent = new Agent({ keepAlive: true, maxSockets: 1 });
     const session = await RawSession.open(stage.mcp(GOOD), { agent });
     await session.request("tools/list");
+    // Only now: its server needs more than that to start, and would inherit the limit.
+    execFileSync("prlimit", ["--pid", String(stage.pid), `--nofile=${String(DESCRIPTORS)}`]);
     const measured = await beside(stage, session, async (neighbour) => {
       const wires: Wire[] = [];
       for (let n = 0; n < CONNECTIONS; n++) wires.push(await wireTo(stage.port));

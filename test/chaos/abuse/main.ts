@@ -45,7 +45,9 @@ async function main(): Promise<number> {
   const results: Result[] = [];
   for (const one of chosen) {
     process.stderr.write(`${one.name} …\n`);
-    results.push(await runCase(one));
+    const result = await runCase(one);
+    process.stderr.write(`${one.name} ${result.verdict}: ${result.measured?.said ?? ""}\n`);
+    results.push(result);
   }
   process.stdout.write(tableOf(results));
   if (values.json !== undefined) writeFileSync(values.json, JSON.stringify(results, undefined, 2));

@@ -1,4 +1,5 @@
 /** What may not have run, and the near misses. */
+import type { CallRow } from "../../../src/core/call.ts";
 import {
   ask,
   type Case,
@@ -10,6 +11,7 @@ import {
   row,
   told,
   unanswered,
+  view,
   views,
 } from "../builders.ts";
 
@@ -24,6 +26,16 @@ const unsafeTwice = (second: string) =>
       row("a"),
       ...(second === "" ? [] : [row("a", { id: second, seq: 2, upstreamId: "e1-b" })]),
     ),
+  });
+
+/** The call went on, and ended, in the memory of a process that had lost its disk. */
+const givenUp = (left: CallRow) =>
+  evidence({
+    views: [
+      view([row("a")], { journal: "memory", kind: "memory" }),
+      view([left], { at: 12, kind: "abandoned" }),
+      view([left], { at: 20, kind: "abandoned" }),
+    ],
   });
 
 const idempotentRun = (times: number) =>
@@ -153,6 +165,13 @@ export const EXECUTIONS: readonly Case[] = [
       asked: [ask("a", { isAbandoned: true, told: [] })],
       views: views(row("a", { state: "dead" })),
     }),
+  },
+  {
+    invariant: "I8",
+    says: "a journal that was given up says of a call that it did not run, which ran from memory",
+    broken: givenUp(row("a", { state: "expired" })),
+    but: "it says that nobody knows",
+    sound: givenUp(row("a", { state: "cancelled", executed: "unknown" })),
   },
   {
     invariant: "I8",

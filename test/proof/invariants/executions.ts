@@ -19,6 +19,7 @@ const SENDINGS_MAX = 3;
 
 export function checkExecutions(ledger: Ledger, report: Report): void {
   checkIds(ledger, report);
+  checkAbandoned(ledger, report);
   const powerLosses = ledger.evidence.views.filter((view) => view.isAfterPowerLoss).length;
   for (const group of ledger.groups.values()) {
     if (group.asks.length === 0) {
@@ -123,6 +124,18 @@ function checkCount(
 }
 
 /** `no` means never, `yes` means at least once, and `unknown` has a cause. */
+/** What went on in memory is not said not to have run by the journal that it left, either. */
+function checkAbandoned({ histories, groups }: Ledger, report: Report): void {
+  for (const history of histories) {
+    const group = groups.get(history.nonce ?? "");
+    const { executed, id, state } = lastOf(history);
+    if (history.journal.kind !== "abandoned" || executed !== "no" || group === undefined) continue;
+    if (group.asks.length > 1 || group.executions.length === 0) continue;
+    const text = `row ${id} of an abandoned journal is ${state}, executed no, and ran`;
+    report.add("I8", group.nonce, text, "untrueExecuted");
+  }
+}
+
 function checkTruth(ledger: Ledger, group: Group, report: Report): void {
   const { rows, executions, nonce } = group;
   const ran = executions.length;
