@@ -18,6 +18,7 @@ import { HttpClient } from "./http-client.ts";
 import { Ledger } from "./ledger.ts";
 import type { Plan, Step } from "./plan.ts";
 import { Points } from "./points.ts";
+import { secondRecovery } from "./recovery.ts";
 import { rowsOf } from "./rows.ts";
 import { SimServer } from "./server.ts";
 import { SocketClient, StdioClient } from "./socket-client.ts";
@@ -131,7 +132,8 @@ class Simulation {
         this.#take(step);
       });
     }
-    await this.#world.advance(lastAt + 1);
+    // What the last steps began takes its course, kills included.
+    await this.#world.advance(lastAt + this.#plan.knobs.holdMs);
     await this.#quieten();
     // Two instants of one clock say nothing of each other where it was stepped between them.
     if (this.#plan.steps.some((step) => step.do === "clock"))
@@ -163,6 +165,7 @@ class Simulation {
     for (const file of this.#disk.files) if (file.isLocked) file.close();
     this.#house = undefined;
     if (isKilled) this.#kills++;
+    if (isKilled && this.#kills === 1) this.#recoverCopies();
     const label = isKilled ? `after kill ${String(this.#kills)}` : "after an orderly end";
     this.#afterDeath(label);
     if (this.#isOver) return;
@@ -170,6 +173,14 @@ class Simulation {
     this.#world.timer(awayMs, () => {
       if (this.#house === undefined) this.#start();
     });
+  }
+
+  /** Once in a run: it costs as much as some ten calls. */
+  #recoverCopies(): void {
+    for (const file of this.#disk.files) {
+      const change = secondRecovery(file.look(), this.#world);
+      if (change !== undefined) this.#ledger.fatal.push(`I9: a second recovery ${change}`);
+    }
   }
 
   #afterDeath(label: string): void {
