@@ -395,9 +395,7 @@ class Simulation {
   }
 
   #isAllEnded(): boolean {
-    return this.#disk.files.every((file) =>
-      rowsOf(file.look()).every(({ state }) => isTerminal(state)),
-    );
+    return this.#disk.files.every((file) => file.countLive() === 0);
   }
 
   /** An orderly end, after which the disk is looked at for the last time. */
