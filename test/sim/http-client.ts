@@ -1,5 +1,5 @@
 /** A client over Streamable HTTP: a stream for each request, a session by its key, answers by their calls. */
-import type { ClientHandler, ClientLink, ClientStream } from "../../src/ports.ts";
+import type { ClientLink, ClientStream } from "../../src/ports.ts";
 import { parseMessage } from "../../src/wire/message.ts";
 import { Client } from "./client.ts";
 import type { House } from "./house.ts";
@@ -195,7 +195,7 @@ export class HttpClient extends Client {
     if (house === undefined || house.isDead || handler === undefined) return;
     this.leaves();
     house.effect("client:left", () => {
-      handler.left("the client ended its session");
+      void handler.left("the client ended its session");
     });
     this.#breakOff();
     this.#forget();

@@ -5,7 +5,7 @@
  * SM1. The same plan gives the same run, to the last byte of its ledgers.
  * SM2. After the last step all faults stop: the disk has room, servers answer, nobody is killed.
  */
-import { isTerminal, type CallRow } from "../../src/core/call.ts";
+import type { CallRow } from "../../src/core/call.ts";
 import { failure } from "../../src/core/failure.ts";
 import type { Catalogue } from "../../src/core/catalogue.ts";
 import type { Evidence } from "../proof/evidence.ts";

@@ -20,8 +20,8 @@ import { encodeRow } from "../rows.ts";
 import type { RowValues } from "../rows.ts";
 import { readRow, readSession, statsOf } from "./answers.ts";
 import { isRefusal } from "./protocol.ts";
-import type { BatchReply, Command, JournalThread, Pruned, RecoveredRows } from "./protocol.ts";
-import type { ThreadMessage } from "./protocol.ts";
+import type { BatchReply, Command, JournalThread, Pruned } from "./protocol.ts";
+import type { RecoveredRows, ThreadMessage } from "./protocol.ts";
 import { SyncTimes } from "./sync-times.ts";
 
 interface Waiter {
@@ -88,11 +88,8 @@ export class SqliteJournal implements Journal {
 
   async recover(now: number): Promise<Recovery> {
     const { isAbandoned = false } = this.#options;
-    const { report, live, remembered } = (await this.#post([
-      "recover",
-      now,
-      isAbandoned,
-    ])) as RecoveredRows;
+    const found = (await this.#post(["recover", now, isAbandoned])) as RecoveredRows;
+    const { report, live, remembered } = found;
     return { report, live: live.map(readRow), remembered: remembered.map(readRow) };
   }
 
