@@ -66,7 +66,9 @@ export class SimFile {
     db.pragma("secure_delete = on");
     this.#db = db;
     this.fill();
-    return failing(db, this.#trouble);
+    return failing(db, this.#trouble, () => {
+      this.committed(true);
+    });
   }
 
   /** The disk became full, or has room again. */
@@ -157,7 +159,11 @@ export class SimFile {
 }
 
 /** The connection, whose commits fail where the disk does. */
-function failing(db: Database.Database, trouble: DiskTrouble): Database.Database {
+function failing(
+  db: Database.Database,
+  trouble: DiskTrouble,
+  onWritten: () => void,
+): Database.Database {
   const prepare = db.prepare.bind(db);
   const known = new Map<string, Database.Statement>();
   db.prepare = ((sql: string) => {
@@ -171,7 +177,10 @@ function failing(db: Database.Database, trouble: DiskTrouble): Database.Database
       const error = trouble.ioError;
       if (error === undefined) return run();
       trouble.ioError = undefined;
-      if (error.isWritten) run();
+      if (error.isWritten) {
+        run();
+        onWritten();
+      }
       throw new Database.SqliteError("disk I/O error", "SQLITE_IOERR_FSYNC");
     };
     return statement;
