@@ -5,6 +5,7 @@
 import type { TransportKind } from "./core/transport.ts";
 import type { Batch, Malformed, Message } from "./wire/message.ts";
 import type { CallChange, CallRow } from "./core/call.ts";
+import type { CallFilter as Filter, JournalFilter } from "./core/call-filter.ts";
 import type { Failure } from "./core/failure.ts";
 import type { Outcome } from "./core/verdict.ts";
 import type { SessionRow } from "./core/session.ts";
@@ -25,14 +26,7 @@ export interface Recovery {
   readonly remembered: readonly CallRow[];
 }
 
-/** Which rows to list; every filter given must hold. Newest first. */
-export interface CallFilter {
-  readonly states?: readonly string[];
-  readonly sessionId?: string;
-  /** Only calls whose outcome nobody was given yet, live ones among them. */
-  readonly isUndelivered?: boolean;
-  readonly limit?: number;
-}
+export type CallFilter = Filter;
 
 /**
  * The durable record of calls. One method is one atomic statement; a promise resolves after the commit
@@ -49,7 +43,7 @@ export interface Journal {
   /** Like `apply` for changes that nobody waits for (`deliver`); goes with a later commit. */
   applyLater(change: CallChange): void;
   find(id: string): Promise<CallRow | undefined>;
-  list(filter: CallFilter): Promise<readonly CallRow[]>;
+  list(filter: JournalFilter): Promise<readonly CallRow[]>;
   /** Survives the process once it resolves, not the power. */
   saveSession(row: SessionRow): Promise<void>;
   findSession(id: string): Promise<SessionRow | undefined>;
@@ -60,10 +54,10 @@ export interface Journal {
   kept(prefix: string): Promise<ReadonlyMap<string, string>>;
   /**
    * Drops the payloads of calls settled before `resultsBefore` and keeps their rows; deletes rows
-   * settled before `recordsBefore`, and sessions without rows that ended or expired before it. In short
-   * steps, between which other work goes on. Resolves to the number of rows deleted.
+   * settled before `recordsBefore`, sessions without rows that ended or expired before it, and over
+   * `bytesMax` the oldest ended rows. In short steps. Resolves to the number of rows deleted.
    */
-  prune(resultsBefore: number, recordsBefore: number): Promise<number>;
+  prune(resultsBefore: number, recordsBefore: number, bytesMax?: number): Promise<number>;
   stats(): JournalStats;
   /** Flushes, checkpoints and closes; later calls reject with `closed`. */
   close(): Promise<void>;

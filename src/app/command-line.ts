@@ -23,7 +23,13 @@ const VERBS = [
   "events",
   "restart",
   "token",
+  "backup",
+  "snapshots",
+  "restore",
   "doctor",
+  "verify",
+  "export",
+  "import",
 ];
 
 /** Answers with the exit code; errors of use and configuration are told on stderr. */

@@ -1,6 +1,7 @@
 /** The shape of `holdfast status --json`: one proxy process as it is now. Names are pinned by a test. */
 import type { TransportKind } from "./transport.ts";
 import type { FailureKind } from "./failure.ts";
+import type { RestoredFrom, SnapshotStatus } from "./snapshot.ts";
 
 /** The states of an upstream connection; the same words in code, status and docs. */
 export type UpstreamState =
@@ -22,8 +23,21 @@ export interface RecoveryReport {
   readonly found: Readonly<Record<string, number>>;
   readonly expired: number;
   readonly putInDoubt: number;
-  /** Set when the journal holds less than was once synced: a restored backup or a lost WAL. */
-  readonly wentBackwards?: { readonly expectedSeq: number; readonly foundSeq: number };
+  /**
+   * Set when calls of the journal may have run since it was written: it holds less than was once synced
+   * (a lost WAL, an older copy), or came out of a file (an import, a restored backup).
+   */
+  readonly wentBackwards?: WentBackwards;
+}
+
+/** Calls up to `foundSeq` may have run since; those after it were accepted later, and are sound. */
+export interface WentBackwards {
+  readonly expectedSeq: number;
+  readonly foundSeq: number;
+  /** Of a journal that came out of a file, what was done, in words: "imported from …". */
+  readonly because?: string;
+  /** Of one that was restored from a snapshot. */
+  readonly restored?: RestoredFrom;
 }
 
 export interface JournalStats {
@@ -111,10 +125,12 @@ export interface ProxyStatus {
   readonly sessions: readonly SessionStatus[];
   /** Undefined for a wrapping proxy. */
   readonly serving: ServingStatus | undefined;
-  /** Calls left by a dead process that wait for a person: their credentials were others. */
+  /** Calls left by a dead process that wait for a person: no process may run them by itself. */
   readonly heldForPerson: number;
   readonly journal: JournalStats;
   readonly recovery: RecoveryReport | undefined;
+  /** Undefined where none are made. */
+  readonly snapshots: SnapshotStatus | undefined;
   readonly calls: {
     readonly accepted: number;
     readonly answered: number;

@@ -83,13 +83,30 @@ function recoveryLines(status: ProxyStatus, paint: Paint): string[] {
       `${String(recovery.expired)} expired, ${String(recovery.putInDoubt)} put in doubt`,
   ];
   if (recovery.wentBackwards !== undefined) {
-    const { expectedSeq, foundSeq } = recovery.wentBackwards;
-    lines.push(
-      paint.red(
-        `recovery the journal went backwards: it ends at ${String(foundSeq)}, ` +
-          `and ${String(expectedSeq)} was written once`,
-      ),
-    );
+    const { expectedSeq, foundSeq, because } = recovery.wentBackwards;
+    const what =
+      because === undefined
+        ? `the journal went backwards: it ends at ${String(foundSeq)}, ` +
+          `and ${String(expectedSeq)} was written once`
+        : `the journal was ${because}`;
+    lines.push(paint.red(`recovery ${what}`));
+  }
+  return lines;
+}
+
+function snapshotLines({ snapshots, now }: ProxyStatus, paint: Paint): string[] {
+  if (snapshots === undefined) return [];
+  const { count, bytes, last, nextAt, failure } = snapshots;
+  const next = nextAt === undefined ? "being made" : `next in ${ageText(nextAt - now)}`;
+  const kept =
+    last === undefined
+      ? "none yet"
+      : `last ${ageText(now - last.at)} ago (${sizeText(last.bytes)}), ` +
+        `${String(count)} kept, ${sizeText(bytes)}`;
+  const lines = [`snapshot ${kept}; ${next}`];
+  if (failure !== undefined) {
+    const ago = ageText(now - failure.at);
+    lines.push(paint.red(`snapshot failed ${ago} ago: ${safe(failure.message)}`));
   }
   return lines;
 }
@@ -116,13 +133,14 @@ export function renderStatus(status: ProxyStatus, paint: Paint): string {
   );
   if (status.heldForPerson > 0) {
     lines.push(
-      `  held     ${many(status.heldForPerson, "call")} of an earlier process with other credentials ` +
-        "wait for you: holdfast calls list --state queued",
+      `  held     ${many(status.heldForPerson, "call")} of an earlier process wait for you: ` +
+        "holdfast calls list --state queued",
     );
   }
   const failures = countsText(status.failures);
   if (failures !== "nothing") lines.push(`  failures ${failures}`);
   lines.push(`  ${journalLine(status.journal)}`);
+  lines.push(...snapshotLines(status, paint).map((line) => `  ${line}`));
   if (status.journal.degraded !== undefined) {
     lines.push(`  ${paint.yellow("!")} journal: ${safe(status.journal.degraded)}`);
   }

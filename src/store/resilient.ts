@@ -10,10 +10,11 @@ import { JournalError, errorText } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import { apply, isTerminal } from "../core/call.ts";
 import type { CallChange, CallRow } from "../core/call.ts";
+import type { JournalFilter } from "../core/call-filter.ts";
 import { sessionOverAt } from "../core/session.ts";
 import type { SessionRow } from "../core/session.ts";
 import type { JournalStats } from "../core/status.ts";
-import type { CallFilter, Journal, Log, Recovery } from "../ports.ts";
+import type { Journal, Log, Recovery } from "../ports.ts";
 import { markAbandoned } from "./marks.ts";
 import { openMemoryJournal } from "./memory.ts";
 
@@ -81,7 +82,7 @@ class ResilientJournal implements Journal {
     return this.#do((journal) => journal.find(id));
   }
 
-  list(filter: CallFilter): Promise<readonly CallRow[]> {
+  list(filter: JournalFilter): Promise<readonly CallRow[]> {
     return this.#do((journal) => journal.list(filter));
   }
 
@@ -108,10 +109,10 @@ class ResilientJournal implements Journal {
     return this.#do((journal) => journal.kept(prefix));
   }
 
-  prune(resultsBefore: number, recordsBefore: number): Promise<number> {
+  prune(resultsBefore: number, recordsBefore: number, bytesMax?: number): Promise<number> {
     for (const session of this.#sessions.values())
       if (sessionOverAt(session) < recordsBefore) this.#sessions.delete(session.id);
-    return this.#do((journal) => journal.prune(resultsBefore, recordsBefore));
+    return this.#do((journal) => journal.prune(resultsBefore, recordsBefore, bytesMax));
   }
 
   stats(): JournalStats {

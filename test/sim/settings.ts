@@ -4,6 +4,9 @@ import { SETTINGS } from "../support/stage.ts";
 import type { Knobs } from "./plan.ts";
 import type { SimServer } from "./server.ts";
 
+/** Small enough that a flood goes over it. */
+export const CALLS_PER_SESSION = 16;
+
 export function settingsFor(knobs: Knobs, server: SimServer): Settings {
   const { holdMs, deferTtlMs, defer, shield, concurrency, backlogWindow } = knobs;
   return {
@@ -19,6 +22,7 @@ export function settingsFor(knobs: Knobs, server: SimServer): Settings {
     shield,
     concurrency,
     backlogWindow,
+    limits: { ...SETTINGS.limits, callsPerSession: CALLS_PER_SESSION },
     progressEveryMs: 3_000,
     sessionIdleMs: 40_000,
   };

@@ -21,6 +21,7 @@ import { Points } from "./points.ts";
 import { secondRecovery } from "./recovery.ts";
 import { rowsOf } from "./rows.ts";
 import { SimServer } from "./server.ts";
+import { CALLS_PER_SESSION } from "./settings.ts";
 import { SocketClient, StdioClient } from "./socket-client.ts";
 
 /** Long enough for the hold, the deferral and the retries of whatever is open when the faults end. */
@@ -140,7 +141,11 @@ class Simulation {
       for (const ask of this.#ledger.asks) delete ask.cancelledAtMs;
     const evidence = this.#ledger.evidence({
       measures: {},
-      rules: { isShielded: this.#plan.knobs.shield !== "off", slackMs: 0 },
+      rules: {
+        isShielded: this.#plan.knobs.shield !== "off",
+        callsPerSession: CALLS_PER_SESSION,
+        slackMs: 0,
+      },
       incarnations: this.#houses,
     });
     return { evidence, points: this.#points, kills: this.#kills, world: this.#world };

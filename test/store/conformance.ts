@@ -10,7 +10,7 @@ import { NOW, aCall } from "./builders.ts";
 const at = NOW + 100;
 
 /** Each kind of change in each of its forms, for a call that made `attempt` attempts. */
-function everyChange(id: string, attempt: number): CallChange[] {
+export function everyChange(id: string, attempt: number): CallChange[] {
   return [
     { kind: "dispatch", id, attempt: attempt + 1, upstreamId: "2-7", at },
     { kind: "dispatch", id, attempt, upstreamId: "2-7", at },
@@ -62,7 +62,7 @@ const requeued = (id: string): CallChange[] => [
   { kind: "requeue", id, attempt: 1, cause: "again", at: NOW + 3 },
 ];
 
-const aSession: SessionRow = {
+export const aSession: SessionRow = {
   id: "s_1",
   keyDigest: "digest",
   principal: "t_1",
@@ -217,6 +217,22 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
       expect(await ids({ limit: 1 })).toEqual([sent.id]);
     });
 
+    it("lists on from a seq, oldest first, with every other filter", async () => {
+      const journal = await fresh();
+      const rows = [await bring(journal, ROADS.queued), await bring(journal, ROADS.done)];
+      rows.push(await bring(journal, ROADS.queued), await bring(journal, ROADS.queued));
+      const seqs = rows.map(({ seq }) => seq);
+      const listed = async (filter: Parameters<Journal["list"]>[0]) =>
+        (await journal.list(filter)).map(({ seq }) => seq);
+      expect(await listed({ afterSeq: 0 })).toEqual(seqs);
+      expect(await listed({ afterSeq: 0, states: ["queued"], limit: 2 })).toEqual([
+        seqs[0],
+        seqs[2],
+      ]);
+      expect(await listed({ afterSeq: seqs[2] ?? 0 })).toEqual([seqs[3]]);
+      expect(await listed({ afterSeq: seqs[3] ?? 0 })).toEqual([]);
+    });
+
     it("lists the calls of one session, and of these those that nobody was given yet", async () => {
       const journal = await fresh();
       const other = await bring(journal, ROADS.done);
@@ -275,6 +291,28 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
       const annotate = { kind: "annotate", id: dead.id, note: "it had run", at } as const;
       expect(await journal.apply(annotate, true)).toBe(true);
       expect((await journal.find(dead.id))?.note).toBe("it had run");
+    });
+
+    it("over the bound takes the oldest ended calls, and NEVER a live one", async () => {
+      const journal = await fresh();
+      const reply = "r".repeat(10_000);
+      const live = await bring(journal, ROADS.queued);
+      const ended: string[] = [];
+      for (let i = 0; i < 700; i++) {
+        const call = aCall({ state: "sent" });
+        await journal.admit(call);
+        const how = { attempt: 1, state: "done", executed: "yes", reply, at } as const;
+        await journal.apply({ kind: "settle", id: call.id, ...how }, false);
+        ended.push(call.id);
+      }
+      expect(await journal.prune(NOW, NOW, 100_000_000)).toBe(0);
+      const deleted = await journal.prune(NOW, NOW, 1_000_000);
+      expect(deleted).toBeGreaterThanOrEqual(600);
+      const left = (await journal.list({})).map(({ id }) => id);
+      expect(left).toEqual([...ended.slice(deleted).toReversed(), live.id]);
+      expect(await journal.prune(NOW, NOW, 0)).toBe(700 - deleted);
+      expect(await journal.prune(NOW, NOW, 0)).toBe(0);
+      expect(await journal.find(live.id)).toEqual(live);
     });
 
     it("takes what is new in between, and goes through many calls", async () => {

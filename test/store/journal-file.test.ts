@@ -1,5 +1,5 @@
 /** What only a journal on disk has to do: pragmas, kills, damage, full disks, groups of commits. */
-import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterEach, describe, expect, it, vi } from "vitest";
@@ -268,6 +268,29 @@ describe("a damaged session", () => {
   });
 });
 
+describe("a reader that takes its time", () => {
+  it("keeps no writer waiting, however long the WAL gets meanwhile", async () => {
+    const { journal, path } = await aSqliteJournal(aFolder());
+    await journal.admit(aCall());
+    const reader = new Database(path, { readonly: true });
+    reader.exec("begin");
+    reader.prepare("select count(*) from call").get();
+    let slowestMs = 0;
+    const request = "x".repeat(1_000_000);
+    for (let i = 0; i < 80; i++) {
+      const before = performance.now();
+      await journal.admit(aCall({ request }));
+      slowestMs = Math.max(slowestMs, performance.now() - before);
+    }
+    expect(statSync(`${path}-wal`).size).toBeGreaterThan(70_000_000);
+    expect(slowestMs).toBeLessThan(2_500);
+    reader.close();
+    for (let i = 0; i < 8; i++) await journal.admit(aCall({ request }));
+    expect(statSync(`${path}-wal`).size).toBeLessThan(20_000_000);
+    await journal.close();
+  }, 30_000);
+});
+
 describe("trouble", () => {
   it("on a full disk refuses new calls, still records results, and accepts again later", async () => {
     const { journal, lines } = await aSqliteJournal(aFolder(), {
@@ -316,6 +339,24 @@ describe("trouble", () => {
     expect(await journal.apply(expire, true)).toBe(false);
     await journal.prune(NOW * 2, NOW * 2);
     expect((await journal.recover(NOW)).report.found).toEqual({ queued: 1, quarantined: 1 });
+    await journal.close();
+  });
+
+  it("sets a call aside whose state is no state, also where a change comes first", async () => {
+    const folder = aFolder();
+    const first = await aSqliteJournal(folder);
+    const [call, other] = [aCall(), aCall()];
+    await first.journal.admit(call);
+    await first.journal.admit(other);
+    await first.journal.close();
+    const db = new Database(join(folder, "1.db"));
+    db.prepare("update call set state = 'pueued' where id = ?").run(call.id);
+    db.close();
+    const { journal, lines } = await aSqliteJournal(folder);
+    const expire = { kind: "expire", id: call.id, cause: "late", at: NOW } as const;
+    expect(await journal.apply(expire, true)).toBe(false);
+    expect(lines[0]?.message).toContain("set aside: unknown state pueued");
+    expect(await journal.apply({ ...expire, id: other.id }, true)).toBe(true);
     await journal.close();
   });
 

@@ -1,7 +1,9 @@
 /** What the commands need of journals whose proxy does not run. */
 import type { CallRow } from "../../core/call.ts";
+import type { WentBackwards } from "../../core/status.ts";
 import type { SessionRow } from "../../core/session.ts";
 import type { CallFilter, Journal } from "../../ports.ts";
+import type { Examined, ExaminedJournal } from "../../store/examine.ts";
 
 /** One journal on disk. The names are those of `holdfast status --json`. */
 export interface JournalSummary {
@@ -14,11 +16,16 @@ export interface JournalSummary {
   readonly counts: Readonly<Record<string, number>>;
   /** Its calls wait for a person: its process gave it up in mid-life. */
   readonly isAbandoned: boolean;
+  /** It was restored, or went backwards otherwise: its calls that change something wait for a person. */
+  readonly wentBackwards: WentBackwards | undefined;
   /** Rows that fail their checksum; they are never run. */
   readonly damaged: number;
   /** Why it cannot be read, in words. */
   readonly problem: string | undefined;
 }
+
+/** An examined journal, with the name of its upstream, or its digest where none was noted. */
+export type NamedJournal = ExaminedJournal & { readonly upstream: string };
 
 export interface JournalReader {
   /** All journals of the state folder; none if the folder is not there. */
@@ -34,4 +41,12 @@ export interface JournalReader {
    * `RefusedError` while a process has it.
    */
   open(path: string): Promise<Journal>;
+  /**
+   * Looks for whatever does not fit, in all journals and beside them, and mends what needs no guess if
+   * that is asked for. `cache` is the cache folder.
+   */
+  examine(
+    cache: string,
+    isRepairing: boolean,
+  ): Promise<Examined & { readonly journals: readonly NamedJournal[] }>;
 }

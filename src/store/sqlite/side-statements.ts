@@ -48,6 +48,10 @@ export class SideStatements {
     return this.#count("select count(*) from call");
   }
 
+  countSessions(): number {
+    return this.#count("select count(*) from session");
+  }
+
   countLive(): number {
     return this.#count(
       `select count(*) from call where delivered_at is null and state in ${LIVE}

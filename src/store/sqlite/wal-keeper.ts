@@ -44,9 +44,15 @@ export class WalKeeper {
     this.#checkpoint("truncate");
   }
 
+  /** A long read (a snapshot) keeps the WAL from being emptied: that waits for the next time, not calls. */
   #checkpoint(how: "passive" | "truncate"): void {
     this.#writtenBytes = 0;
-    this.#db.pragma(`wal_checkpoint(${how})`);
+    this.#db.pragma("busy_timeout = 0");
+    try {
+      this.#db.pragma(`wal_checkpoint(${how})`);
+    } finally {
+      this.#db.pragma("busy_timeout = 5000");
+    }
   }
 }
 

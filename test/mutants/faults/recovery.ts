@@ -13,7 +13,7 @@ export const RECOVERY: readonly Mutant[] = [
       },
     ],
     caughtBy: "sim",
-    expects: ["I4"],
+    expects: ["I3", "I4", "I8"],
   },
   {
     name: "recovery-repeats-itself",
@@ -26,8 +26,11 @@ export const RECOVERY: readonly Mutant[] = [
           '  if (row.state === "in_doubt")\n    return { kind: "requeue", id, attempt, cause: "started again", at: now };\n  if (row.state === "sent") {',
       },
     ],
-    caughtBy: "sim",
-    expects: ["I4", "I9"],
+    caughtBy: "unit lane",
+    unit: {
+      file: "test/store/memory.test.ts",
+      test: "run twice in a row finds nothing to do the second time",
+    },
   },
   {
     name: "not-synced",
@@ -61,6 +64,36 @@ export const RECOVERY: readonly Mutant[] = [
     unit: {
       file: "test/store/journal-file.test.ts",
       test: "has wal and synchronous=full on every open",
+    },
+  },
+  {
+    name: "lost-commit-told-as-no",
+    says: "a commit that failed is said not to have happened, though it may be on the platter",
+    edits: [
+      {
+        file: "engine/scribe.ts",
+        find: '      if (!(error instanceof JournalError) || error.trouble === "io") throw error;\n      this.#refuse',
+        replace: "      if (!(error instanceof JournalError)) throw error;\n      this.#refuse",
+      },
+    ],
+    caughtBy: "sim",
+    expects: ["I3", "I8", "I11"],
+  },
+  {
+    name: "abandoned-told-as-no",
+    says: "calls of a journal whose process went on without it are said not to have run",
+    edits: [
+      {
+        file: "store/sqlite/recoverer.ts",
+        find: "    const isSound = !isAbandoned && this.#suspicion === undefined;",
+        replace: "    const isSound = this.#suspicion === undefined || isAbandoned;",
+      },
+    ],
+    caughtBy: "unit lane",
+    unit: {
+      file: "test/store/folder.test.ts",
+      test: "a call past its time in an abandoned journal",
+      needsBuild: true,
     },
   },
   {

@@ -98,4 +98,18 @@ export const WAITING: readonly Mutant[] = [
     caughtBy: "sim",
     expects: ["S3"],
   },
+  {
+    name: "warning-lost-on-return",
+    says: "a client that came back to hear of an unknown outcome is not warned when it repeats",
+    edits: [
+      {
+        file: "engine/returning.ts",
+        find: "    if (!isDoubt) this.#parts.registry.shield.forget(row.fingerprint, row.id);",
+        replace:
+          "    this.#parts.registry.shield.forget(row.fingerprint, row.id);\n    void isDoubt;",
+      },
+    ],
+    caughtBy: "sim",
+    expects: ["S3"],
+  },
 ];

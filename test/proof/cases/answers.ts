@@ -70,6 +70,12 @@ const replayed = (text: string) =>
     ],
   });
 
+/** The same where the row's reply is what is given. */
+const replayedFrom = (reply: string | undefined) => ({
+  ...replayed(noted("made a")),
+  views: views(row("a", { reply })),
+});
+
 const noted = (what: string) =>
   `{"jsonrpc":"2.0","id":8,"result":{"content":[{"type":"text","text":"${what}"}],"_meta":{"holdfast/call":{"replayed":true}}}}`;
 
@@ -197,6 +203,13 @@ export const ANSWERS: readonly Case[] = [
     sound: replayed(noted("done a")),
   },
   {
+    invariant: "I5",
+    says: "a repetition has another result than the journal",
+    broken: replayedFrom(answerOf("a")),
+    but: "the reply went with its delivery",
+    sound: replayedFrom(undefined),
+  },
+  {
     invariant: "I6",
     says: "a client has the answer to another call",
     broken: asked({ told: [told("b", { text: answerOf("a") })] }),
@@ -251,6 +264,17 @@ export const ANSWERS: readonly Case[] = [
     broken: evidence(unanswered("a", "dead", "no")),
     but: "it was told so",
     sound: evidence(unanswered("a", "dead", "unknown")),
+  },
+  {
+    invariant: "I8",
+    says: "a client was told that its call was refused, which had run",
+    broken: evidence({ asked: [read.ask("a", { told: [own("a", "no")] })], views: views() }),
+    but: "it had not",
+    sound: evidence({
+      asked: [read.ask("a", { told: [own("a", "no")] })],
+      executions: [],
+      views: views(),
+    }),
   },
   {
     invariant: "I8",

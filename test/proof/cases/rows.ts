@@ -33,11 +33,19 @@ const bounded = (sessionId: string) => {
   });
 };
 
-const waited = (overrides: Parameters<typeof row>[1]) =>
+const waited = (after: Parameters<typeof row>[1], before: Parameters<typeof row>[1] = {}) =>
   evidence({
     asked: [ask("a", { told: [told("a", { at: 13 })] })],
     executions: [ran("a", { at: 12 })],
-    views: change([row("a", { state: "queued" })], [row("a", overrides)]),
+    views: change([row("a", { ...before, state: "queued" })], [row("a", after)]),
+  });
+
+/** In flight after the first death, and done at the end. */
+const recalled = (after: Parameters<typeof row>[1], before: Parameters<typeof row>[1]) =>
+  evidence({
+    asked: [ask("a", { told: [told("a", { at: 13 })] })],
+    executions: [ran("a", { at: 12, requestId: undefined })],
+    views: change([row("a", { state: "sent", ...before })], [row("a", after)]),
   });
 
 const afterSecond = (cause: string) =>
@@ -86,6 +94,45 @@ export const ROWS: readonly Case[] = [
     broken: changed({ reply: '{"jsonrpc":"2.0","id":"e1-a","result":{"text":"other a"}}' }),
     but: "its payloads were dropped with its delivery",
     sound: changed({ request: "", reply: undefined, deliveredAt: T0 + 100 }),
+  },
+  {
+    invariant: "I2",
+    says: "a row went to another session",
+    broken: changed({ sessionId: "s_2" }, { sessionId: "s_1" }),
+    but: "it stayed in its own",
+    sound: changed({ sessionId: "s_1" }, { sessionId: "s_1" }),
+  },
+  {
+    invariant: "I2",
+    says: "a row has forgotten a sending",
+    broken: recalled({ attempt: 1 }, { attempt: 2 }),
+    but: "it has one more",
+    sound: recalled({ attempt: 2 }, { attempt: 1 }),
+  },
+  {
+    invariant: "I2",
+    says: "a row has forgotten that an attempt was lost",
+    broken: recalled({}, { isDoubted: true }),
+    but: "it remembers",
+    sound: recalled({ isDoubted: true }, { isDoubted: true }),
+  },
+  {
+    invariant: "I2",
+    says: "a row was delivered at two instants",
+    broken: changed({ deliveredAt: T0 + 200 }, { deliveredAt: T0 + 100 }),
+    but: "the power took the mark",
+    sound: evidence({
+      views: change([row("a", { deliveredAt: T0 + 100 })], [row("a", { deliveredAt: T0 + 200 })], {
+        isAfterPowerLoss: true,
+      }),
+    }),
+  },
+  {
+    invariant: "P5a",
+    says: "a row has forgotten that its caller was told that it runs late",
+    broken: waited({}, { acknowledgedAt: T0 + 1 }),
+    but: "it remembers",
+    sound: waited({ acknowledgedAt: T0 + 1 }, { acknowledgedAt: T0 + 1 }),
   },
   {
     invariant: "I2",

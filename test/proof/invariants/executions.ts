@@ -30,7 +30,7 @@ export function checkExecutions(ledger: Ledger, report: Report): void {
     checkGhosts(ledger, group, report);
     checkCount(ledger, group, powerLosses, report);
     checkTruth(ledger, group, report);
-    if (safetyOf(group) !== "read") checkWrittenFirst(ledger, group, report);
+    if (safetyOf(group) !== "read") checkWrittenFirst(group, report);
   }
 }
 
@@ -178,9 +178,10 @@ function hasCause({ evidence }: Ledger, { asks, nonce }: Group): boolean {
 }
 
 /** Commit before the first byte: what ran before a view was taken is sent in that view. */
-function checkWrittenFirst({ hasUnlinked }: Ledger, group: Group, report: Report): void {
+function checkWrittenFirst(group: Group, report: Report): void {
   const { rows, executions, nonce } = group;
-  if (hasUnlinked && rows.length === 0) return;
+  // What has no row at all was counted before.
+  if (rows.length === 0) return;
   // What became of a call after its journal was abandoned is in no view of that journal.
   if (rows.some(({ journal }) => journal.kind === "abandoned")) return;
   for (const [i, { at }] of executions.entries()) {

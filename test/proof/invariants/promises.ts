@@ -5,7 +5,14 @@
  */
 import { isTerminal } from "../../../src/core/call.ts";
 import type { Asked, Told } from "../evidence.ts";
-import { type Group, lastOf, type Ledger, type RowHistory, safetyOf } from "../ledger.ts";
+import {
+  type Group,
+  lastOf,
+  type Ledger,
+  type RowHistory,
+  safetyOf,
+  viewSince,
+} from "../ledger.ts";
 import type { Report } from "../report.ts";
 
 /** So long an outcome matters to a repetition. */
@@ -36,14 +43,18 @@ function checkWithdrawn({ slackMs }: Ledger, group: Group, report: Report): void
   const [ask] = asks;
   if (asks.length > 1 || ask?.cancelledAt === undefined) return;
   const { cancelledAt, cancelledAtMs } = ask;
-  if (ask.told.some(({ at }) => at > cancelledAt + slackMs))
-    report.add("T13", nonce, `was answered after its client had withdrawn it`);
   const [history] = rows;
+  if (history !== undefined && mayHaveForgotten(history, cancelledAt)) return;
+  // A withdrawal is in memory alone: the next process does not know of it.
+  const next = history === undefined ? undefined : viewSince(history.journal, cancelledAt);
+  const until = history?.journal.views[next ?? -1]?.at ?? Infinity;
+  if (ask.told.some(({ at }) => at > cancelledAt + slackMs && at <= until))
+    report.add("T13", nonce, `was answered after its client had withdrawn it`);
   if (history === undefined || rows.length > 1 || cancelledAtMs === undefined) return;
   const { sentAt, acknowledgedAt, id } = lastOf(history);
   // What was promised to run late runs: a repetition may wait for it.
   if (acknowledgedAt !== undefined || sentAt === undefined) return;
-  if (sentAt <= cancelledAtMs + slackMs || mayHaveForgotten(history, cancelledAt)) return;
+  if (sentAt <= cancelledAtMs + slackMs) return;
   const text = `${id} was sent ${String(sentAt - cancelledAtMs)} ms after its client had withdrawn it`;
   report.add("T13", nonce, text);
 }
