@@ -107,9 +107,11 @@ export class HttpClient extends Client {
         this.#key = key;
       },
       ended: () => {
+        if (this.#home !== house) return;
+        // Also while nothing is open: whoever comes back asks at the door.
+        this.handler = undefined;
         if (this.house !== house) return;
         this.unready();
-        this.handler = undefined;
         this.house = undefined;
         this.retry(100);
       },
