@@ -121,6 +121,8 @@ export interface Connection {
   forget(id: string): void;
   /** Ends the link politely, then by force within `graceMs`. Resolves when nothing is left of it. */
   close(graceMs: number): Promise<void>;
+  /** While held, nothing more is read from the server, so that it has to wait; the rest goes on. */
+  hold?(isHeld: boolean): void;
   /** For `status`: a process id, a session id. */
   describe(): Readonly<Record<string, string | number>>;
 }
@@ -203,6 +205,8 @@ export interface ClientHandler {
   receive(inbound: Inbound, stream?: ClientStream): void;
   /** Answers of these calls of the session go to this stream. Resolves to the ids that are not known. */
   resume(callIds: readonly string[], stream: ClientStream): Promise<readonly string[]>;
+  /** The client leaves more unread than its link's bound; and then, that it has read it. */
+  congested?(isCongested: boolean): void;
   /** The connection is gone, the session stays. What can't be sent meanwhile is kept, within bounds. */
   detached(cause: string): void;
   /** The connection is back on the same link: what was missed goes out. */

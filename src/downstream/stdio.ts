@@ -4,7 +4,7 @@
  * L1. Nothing but messages is ever written to the output.
  * L2. The client has left at the end or failure of either stream; its handler is told once. What was
  *     sent until then still goes out: a client may end its input and read on.
- * L3. Memory is bounded: while the client does not read, nothing is read from it.
+ * L3. Memory is bounded: while the client does not read, nothing is read from it, and its handler is told.
  */
 import type { Readable, Writable } from "node:stream";
 import { assert, unreachable } from "../base/assert.ts";
@@ -13,7 +13,7 @@ import { idOfOversize, LineFramer, onOneLine, type Frame } from "../wire/framing
 import { parseMessage } from "../wire/message.ts";
 import type { ClientHandler, ClientLink, Inbound, Listener, Log } from "../ports.ts";
 
-/** Above this much unread output the input is paused until the client has read it all. */
+/** Above this much unread output input and server are held until the client has read it all. */
 const UNREAD_BYTES_MAX = 8 * 1024 * 1024;
 /** How long `stop` waits for a client that does not read. */
 const FLUSH_MS = 2000;
@@ -148,12 +148,15 @@ class StdioLink implements ClientLink {
   #pause(): void {
     this.#isPaused = true;
     this.#options.input.pause();
+    if (this.#state.kind === "open") this.#state.handler.congested?.(true);
   }
 
   #resume(): void {
     if (!this.#isPaused) return;
     this.#isPaused = false;
-    if (this.#state.kind === "open") this.#options.input.resume();
+    if (this.#state.kind !== "open") return;
+    this.#options.input.resume();
+    this.#state.handler.congested?.(false);
   }
 
   #take(chunk: Uint8Array): void {

@@ -32,7 +32,7 @@ export async function changeBranch(
   const isOtherIsolation = news.settings.isolation !== context.settings.isolation;
   const isRenewed = isElsewhere || isOtherCaller;
   // Before anything is accepted under the new identity, so that nothing of it leaves by the old way.
-  if (isRenewed || isOtherIsolation) for (const line of lines) line.queue.pause("a renewal");
+  if (isRenewed || isOtherIsolation) for (const line of lines) line.pause("a renewal");
   Object.assign(context, news);
   context.bounds.change(news.settings.limits);
   context.gate.change(news.settings);

@@ -266,7 +266,7 @@ export class Branch implements Door {
   close(): void {
     this.#isEnding = true;
     this.rescuer.close();
-    for (const line of this.lines.all()) line.queue.pause("the end");
+    for (const line of this.lines.all()) line.pause("the end");
   }
 
   summary(): UpstreamSummary {

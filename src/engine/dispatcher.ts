@@ -17,6 +17,7 @@ import { beginFirstAttempt, change, type LiveCall } from "./live-call.ts";
 import type { Queue } from "./queue.ts";
 import type { Scribe } from "./scribe.ts";
 import type { Supervisor } from "./supervisor.ts";
+import type { Throttle } from "./throttle.ts";
 import { UnderWay } from "./under-way.ts";
 
 export interface DispatcherHooks {
@@ -24,6 +25,7 @@ export interface DispatcherHooks {
   readonly keeper: () => Keeper;
   readonly queue: () => Queue;
   readonly scribe: () => Scribe;
+  readonly throttle: Throttle;
 }
 
 /** How long an unanswered cancellation is waited for before the call counts as given up. */
@@ -184,7 +186,8 @@ export class Dispatcher {
   }
 
   #conclude(call: LiveCall, outcome: Outcome, reply: ReplyMessage | undefined): void {
-    this.#write(() => this.#hooks.scribe().conclude(call, outcome, reply));
+    const { scribe, throttle } = this.#hooks;
+    this.#write(() => throttle.writing(reply, scribe().conclude(call, outcome, reply)));
   }
 
   // ── Ways back ─────────────────────────────────────────────────────────────────────────────────

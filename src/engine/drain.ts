@@ -43,7 +43,7 @@ export async function drain(
   const withdraw = () => Promise.all(lines.map((line) => withdrawWaiting(line, cause, heir)));
   const isLeft = (line: Line) => (heir === "nobody" ? undefined : isLeftBy(line));
   const { world, log, settings } = context;
-  for (const line of lines) line.queue.pause("the end");
+  for (const line of lines) line.pause("the end");
   await withdraw();
   const endAt = world.now() + settings.drainMs;
   const isBusy = () => lines.some((line) => line.dispatcher.awaited > 0);

@@ -62,7 +62,13 @@ export class Host implements ClientHandler {
     return this.stay.resume(callIds, stream);
   }
 
+  congested(isCongested: boolean): void {
+    this.stay.outgoing.isOverBound = isCongested;
+    this.stay.served?.line.throttle.review();
+  }
+
   detached(cause: string): void {
+    this.congested(false);
     this.stay.detached(cause);
   }
 
@@ -71,6 +77,7 @@ export class Host implements ClientHandler {
   }
 
   left(cause: string): Promise<void> {
+    this.congested(false);
     return this.stay.left(cause);
   }
 

@@ -1,8 +1,9 @@
-/** What `status` tells of one line. */
+/** What is told of one line: to `status`, and to those who follow what happens. */
 import { nextDialAt } from "../core/connection.ts";
-import type { UpstreamStatus } from "../core/status.ts";
+import type { Failure } from "../core/failure.ts";
+import type { UpstreamState, UpstreamStatus } from "../core/status.ts";
 import type { EngineContext } from "./context.ts";
-import type { Line } from "./line.ts";
+import type { Line, LinePlan } from "./line.ts";
 
 /** `connections`: how many have served so far. */
 export function lineStatus(
@@ -32,4 +33,24 @@ export function lineStatus(
     inFlight: dispatcher.inFlight,
     latencyMs: context.tally.latencyMs,
   };
+}
+
+/** Tells followers that the line's connection is in another state. */
+export function tellState(
+  { feed, world, settings }: EngineContext,
+  { isShared, session }: LinePlan,
+  state: UpstreamState,
+  was: UpstreamState,
+  cause: Failure | undefined,
+): void {
+  if (state === was) return;
+  feed.tell(() => ({
+    kind: "upstream",
+    at: world.now(),
+    upstream: settings.upstreamName,
+    state,
+    was,
+    sessionId: isShared ? undefined : session.id,
+    cause: state === "serving" ? undefined : cause?.message,
+  }));
 }

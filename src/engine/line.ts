@@ -12,15 +12,16 @@ import type { Channel } from "./channel.ts";
 import type { EngineContext } from "./context.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Keeper } from "./keeper.ts";
-import { lineStatus } from "./line-status.ts";
+import { lineStatus, tellState } from "./line-status.ts";
 import type { LiveCall, Waiter } from "./live-call.ts";
 import { Member, type MemberClient } from "./member.ts";
 import { Members } from "./members.ts";
-import { Queue } from "./queue.ts";
+import { type Pause, Queue } from "./queue.ts";
 import { Replayer } from "./replayer.ts";
 import { Router } from "./router.ts";
 import { Scribe } from "./scribe.ts";
 import { Supervisor } from "./supervisor.ts";
+import { Throttle } from "./throttle.ts";
 import { expireWaiting } from "./withdrawal.ts";
 
 /** What a line is for. */
@@ -53,6 +54,7 @@ export class Line {
   readonly supervisor: Supervisor;
   readonly queue: Queue;
   readonly dispatcher: Dispatcher;
+  readonly throttle: Throttle;
   readonly scribe: Scribe;
   readonly keeper: Keeper;
   readonly cataloguer: Cataloguer;
@@ -71,6 +73,12 @@ export class Line {
     const cataloguer = () => this.cataloguer;
     const keeper = () => this.keeper;
     const queue = () => this.queue;
+    this.throttle = new Throttle({
+      isShared: plan.isShared,
+      members: this.members,
+      isPaused: () => this.queue.isPaused,
+      serving: () => this.supervisor.serving?.connection,
+    });
     this.queue = new Queue(context, {
       principal: plan.principal,
       supervisor,
@@ -91,7 +99,8 @@ export class Line {
       },
     });
     const scribe = () => this.scribe;
-    this.dispatcher = new Dispatcher(context, { supervisor, keeper, queue, scribe });
+    const { throttle } = this;
+    this.dispatcher = new Dispatcher(context, { supervisor, keeper, queue, scribe, throttle });
     this.keeper = new Keeper(context, {
       supervisor,
       cataloguer,
@@ -119,7 +128,9 @@ export class Line {
 
   /** The session is over, or goes to sleep. */
   leave(member: Member): void {
-    if (this.members.remove(member)) member.relay.onClientLeft(this.supervisor.channel);
+    if (!this.members.remove(member)) return;
+    member.relay.onClientLeft(this.supervisor.channel);
+    this.throttle.review();
   }
 
   // ── Towards the upstream ──────────────────────────────────────────────────────────────────────
@@ -138,10 +149,16 @@ export class Line {
     this.queue.resume();
   }
 
+  /** Sends nothing more, and lets the connection go, so that what is in flight can end. */
+  pause(why: Pause): void {
+    this.queue.pause(why);
+    this.throttle.review();
+  }
+
   /** Sends nothing more. Resolves when what is in flight has ended, or `graceMs` are over. */
   async settle(graceMs: number): Promise<void> {
     const { world } = this.#context;
-    this.queue.pause("a renewal");
+    this.pause("a renewal");
     const endAt = world.now() + graceMs;
     while (this.dispatcher.awaited > 0 && world.now() < endAt) {
       await new Promise<void>((resolve) => world.timer(RENEW_LOOK_MS, resolve));
@@ -150,7 +167,7 @@ export class Line {
 
   /** `isLeft`: calls in flight whose end is the next process's business. */
   async stop(graceMs: number, isLeft?: (call: LiveCall) => boolean): Promise<void> {
-    this.queue.pause("the end");
+    this.pause("the end");
     // Nothing comes over this connection any more; what is in flight must not stay open for ever.
     const told = this.dispatcher.abandon("the connection was ended", isLeft);
     await Promise.all([told, this.supervisor.stop(graceMs)]);
@@ -223,29 +240,11 @@ export class Line {
       onLink: (link, was) => {
         this.keeper.review();
         this.members.onLink(link.state);
-        this.#tellState(link.state, was, link.failure);
+        tellState(this.#context, this.plan, link.state, was, link.failure);
       },
       hasCaller: () => this.queue.size > 0 || this.members.hasEarlyCaller,
-      isBusy: () => this.dispatcher.inFlight > 0,
+      isBusy: () => this.dispatcher.inFlight > 0 || this.throttle.isHeld,
     });
-  }
-
-  #tellState(
-    state: UpstreamStatus["state"],
-    was: UpstreamStatus["state"],
-    cause: Failure | undefined,
-  ): void {
-    if (state === was) return;
-    const { feed, world, settings } = this.#context;
-    feed.tell(() => ({
-      kind: "upstream",
-      at: world.now(),
-      upstream: settings.upstreamName,
-      state,
-      was,
-      sessionId: this.plan.isShared ? undefined : this.plan.session.id,
-      cause: state === "serving" ? undefined : cause?.message,
-    }));
   }
 
   // ── Events of the connection ──────────────────────────────────────────────────────────────────
@@ -261,6 +260,7 @@ export class Line {
   #onServing(channel: Channel): void {
     this.#connections++;
     this.queue.restart();
+    this.throttle.review();
     this.#replayer.afterwards(channel).catch(this.#context.fatal);
   }
 

@@ -14,6 +14,8 @@ export interface MemberClient {
   readonly send: ToClient;
   /** The client does not read: its notifications are dropped rather than kept without bound. */
   isCongested(): boolean;
+  /** The client leaves more unread than its link's bound: the server has to wait. */
+  isOverBound(): boolean;
   /** Its `initialize` is not answered yet. */
   readonly isWaitingForHandshake: boolean;
   /** The upstream's answer to the handshake, also where it is an error. */

@@ -109,6 +109,12 @@ export class Members {
     return false;
   }
 
+  /** One of their clients leaves more unread than its link's bound. */
+  get isCongested(): boolean {
+    for (const { client } of this.#byId.values()) if (client.isOverBound()) return true;
+    return false;
+  }
+
   onHandshake(reply: ReplyMessage): void {
     for (const { client } of this.#byId.values()) client.onHandshake(reply);
   }

@@ -25,6 +25,8 @@ export class Outgoing {
   readonly #sessionId: () => string | undefined;
   #link: ClientLink;
   #congestion: Congestion;
+  /** More than its bound is unread on the link, as that says itself. */
+  isOverBound = false;
   #missed: Missed[] = [];
   #missedSize = 0;
 
@@ -50,6 +52,7 @@ export class Outgoing {
   relink(link: ClientLink): void {
     this.#link = link;
     this.#congestion = new Congestion(link, this.#context.log);
+    this.isOverBound = false;
   }
 
   get isCongested(): boolean {

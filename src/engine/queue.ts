@@ -65,6 +65,11 @@ export class Queue {
     return main !== undefined && (main.size > 0 || main.isLeaving);
   }
 
+  /** Nothing goes out: the line is at its end, or about to connect anew. */
+  get isPaused(): boolean {
+    return this.#pauses.size > 0;
+  }
+
   get oldestAt(): number | undefined {
     const heads = this.#lanes().map((lane) => lane.head()?.row.acceptedAt ?? Infinity);
     const oldestAt = Math.min(...heads);

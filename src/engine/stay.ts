@@ -122,6 +122,7 @@ export class Stay {
   /** The client is back over another link. */
   relink(link: ClientLink): void {
     this.outgoing.relink(link);
+    this.#served?.line.throttle.review();
     this.attached();
   }
 
@@ -275,6 +276,7 @@ export class Stay {
     return {
       send: (text, call) => this.outgoing.unasked(text, call),
       isCongested: () => this.outgoing.isCongested,
+      isOverBound: () => this.outgoing.isOverBound,
       get isWaitingForHandshake() {
         return greeter.isWaiting;
       },

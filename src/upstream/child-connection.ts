@@ -7,6 +7,7 @@
  * S3. `onDown` comes once, also after `close`, and is the last event.
  * S4. A request of which no byte was handed to the operating system is reported as refused.
  * S5. A child that can neither hear nor answer any more is ended: it is no connection.
+ * S6. While held, its stdout is not read: the child waits for its pipe. On the way to its end all is read.
  */
 import type { ChildProcess } from "node:child_process";
 import { must } from "../base/assert.ts";
@@ -69,6 +70,7 @@ export class ChildConnection implements Connection {
   /** Why we ended a child that did not exit by itself; the first cause is kept. */
   #abandonedFor: string | undefined;
   #cancelAbandon: CancelTimer | undefined;
+  #isHeld = false;
 
   constructor(options: ChildConnectionOptions) {
     this.#options = options;
@@ -122,6 +124,19 @@ export class ChildConnection implements Connection {
     this.#writer.forget(id);
   }
 
+  hold(isHeld: boolean): void {
+    this.#isHeld = isHeld;
+    this.#review();
+  }
+
+  /** S6. */
+  #review(): void {
+    const stdout = must(this.#options.child.stdout, "stdout of the child");
+    const isEnding = this.#state.kind !== "running" || this.#ladder !== undefined;
+    if (this.#isHeld && !isEnding) stdout.pause();
+    else stdout.resume();
+  }
+
   describe(): Readonly<Record<string, string | number>> {
     return { pid: this.#options.pid };
   }
@@ -159,6 +174,7 @@ export class ChildConnection implements Connection {
         }),
       ],
     };
+    this.#review();
   }
 
   #stopLadder(): void {
@@ -193,6 +209,7 @@ export class ChildConnection implements Connection {
       });
     });
     this.#state = { kind: "draining", exit, cancelTimer };
+    this.#review();
   }
 
   #drained(): void {

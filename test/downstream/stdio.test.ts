@@ -20,6 +20,7 @@ interface Face {
   readonly link: ClientLink;
   readonly received: Inbound[];
   readonly causes: string[];
+  readonly congested: boolean[];
   readonly logs: string[];
 }
 
@@ -30,6 +31,7 @@ function listen(
 ): Face {
   const received: Inbound[] = [];
   const causes: string[] = [];
+  const congested: boolean[] = [];
   const logs: string[] = [];
   const listener = stdioListener({
     world: realWorld(),
@@ -47,6 +49,7 @@ function listen(
         onReceive?.(accepted, inbound);
       },
       resume: (ids) => Promise.resolve(ids),
+      congested: (is) => congested.push(is),
       detached: () => undefined,
       attached: () => undefined,
       left: (cause) => {
@@ -55,7 +58,7 @@ function listen(
       },
     };
   });
-  return { listener, link: must(link, "a link"), received, causes, logs };
+  return { listener, link: must(link, "a link"), received, causes, congested, logs };
 }
 
 /** A real client process: its output is our input, its input our output. */
@@ -228,8 +231,10 @@ describe("a client that does not read", () => {
     const client = startClient(`count=${String(bytes + 1)}`);
     const face = listen(client.stdout, client.stdin);
     face.link.send("x".repeat(bytes), MESSAGE);
+    expect(face.congested).toEqual([true]);
     await until("it has counted", () => face.received.length === 1);
     expect(face.received).toMatchObject([{ method: "counted", params: { seen: bytes + 1 } }]);
+    expect(face.congested).toEqual([true, false]);
   });
 
   it("does not hold up stop() for ever", async () => {

@@ -108,6 +108,9 @@ export class ScriptedUpstream {
   dials = 0;
   /** So long an end of the connection takes. */
   closeMs = 0;
+  /** Its connection is not read from; what it says meanwhile waits in `#pipe`. */
+  isHeld = false;
+  readonly #pipe: (() => void)[] = [];
   #live: LiveLink | undefined;
 
   constructor(world: VirtualWorld) {
@@ -153,6 +156,8 @@ export class ScriptedUpstream {
   drop(cause: Failure, ticket: ResumeTicket | undefined): void {
     const live = this.#live;
     this.#live = undefined;
+    this.isHeld = false;
+    this.#pipe.length = 0;
     if (live === undefined) return;
     live.isOpen = false;
     if (ticket === undefined) this.kept.clear();
@@ -175,7 +180,12 @@ export class ScriptedUpstream {
   say(text: string, relatedId?: string): void {
     const message = parseMessage(text);
     if (message.kind === "batch" || message.kind === "malformed") throw new Error(text);
-    this.#live?.events.onMessage(message, relatedId);
+    const live = this.#live;
+    const hand = () => {
+      if (live?.isOpen === true) live.events.onMessage(message, relatedId);
+    };
+    if (this.isHeld) this.#pipe.push(hand);
+    else hand();
   }
 
   answer(nonce: unknown, text = "done"): void {
@@ -217,6 +227,11 @@ export class ScriptedUpstream {
         return new Promise((resolve) => this.world.timer(this.closeMs, resolve));
       },
       describe: () => ({ pid: 1 }),
+      hold: (isHeld) => {
+        if (this.#live !== live) return;
+        this.isHeld = isHeld;
+        while (!this.isHeld && this.#pipe.length > 0) this.#pipe.shift()?.();
+      },
     };
   }
 
@@ -362,6 +377,11 @@ export class ScriptedClient {
 
   cancel(id: number): void {
     this.notify("notifications/cancelled", { requestId: id });
+  }
+
+  /** It leaves more unread than its link's bound, or has read that. */
+  congested(isCongested: boolean): void {
+    this.handler.congested?.(isCongested);
   }
 
   leave(): void {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, describe, expect, it } from "vitest";
@@ -9,6 +9,43 @@ import { dial } from "../support/stdio-upstream.ts";
 const folder = mkdtempSync(join(tmpdir(), "holdfast-stdio-"));
 afterAll(() => {
   rmSync(folder, { recursive: true });
+});
+
+describe("a held connection", () => {
+  const line = `{"jsonrpc":"2.0","method":"flood","params":"${"x".repeat(1_000)}"}`;
+
+  it("leaves 100 MB in the child until it is let go", async () => {
+    const done = join(folder, "done");
+    const flood = `yes '${line}' | head -n 100000; : > ${done}; exec cat >/dev/null`;
+    const upstream = await dial([], { command: "/bin/sh", args: ["-c", flood] });
+    await until("it speaks", () => upstream.messages.length > 0);
+    upstream.connection.hold?.(true);
+    const taken = upstream.messages.length;
+    for (let i = 0; i < 500; i++) await new Promise((resolve) => setImmediate(resolve));
+    expect(upstream.messages.length).toBe(taken);
+    expect(existsSync(done)).toBe(false);
+    upstream.connection.hold?.(false);
+    await until("all is taken", () => upstream.messages.length === 100_000);
+    await upstream.connection.close(2_000);
+  });
+
+  it("is read to its end when the child exits", async () => {
+    const upstream = await dial([]);
+    await upstream.act();
+    upstream.connection.hold?.(true);
+    upstream.call("1-1", "answerAndExit", { code: 3, text: "y".repeat(40_000) });
+    expect(await upstream.down()).toMatchObject({ kind: "process_exit", exitCode: 3 });
+    expect(upstream.messages.at(-1)).toMatchObject({ kind: "reply", id: "1-1" });
+  });
+
+  it("is read to its end when it is closed", async () => {
+    const upstream = await dial([]);
+    await upstream.act();
+    upstream.connection.hold?.(true);
+    upstream.call("1-1", "echo", { text: "y".repeat(1_000_000) });
+    await upstream.connection.close(2_000);
+    expect(upstream.messages.at(-1)).toMatchObject({ kind: "reply", id: "1-1" });
+  });
 });
 
 describe("messages", () => {
