@@ -20,6 +20,7 @@ import {
   until,
   type Handler,
   type Link,
+  type Seen,
 } from "../support/http-rig.ts";
 
 const servers: FakeServer[] = [];
@@ -387,5 +388,46 @@ describe("the server's own stream", () => {
     await connection.close(100);
     expect(recorder.downs()).toHaveLength(1);
     expect(connection.send(INITIALIZE("1-9"), { kind: "handshake", id: "1-9" })).toBe(false);
+  });
+});
+
+describe("a held connection", () => {
+  const big = JSON.stringify({ jsonrpc: "2.0", method: "flood", params: "x".repeat(1_000_000) });
+
+  it("reads no stream, not one that opens meanwhile either, and loses nothing", async () => {
+    let own: Seen | undefined;
+    const server = await serve((seen) => {
+      sse(seen, ...Array.from({ length: 50 }, () => event(big)), event(result("1-2", "late")));
+      seen.res.end();
+    });
+    server.onGet = (seen) => {
+      own = seen;
+      sse(seen);
+    };
+    const { connection, recorder } = await session(connectorTo(server.url));
+    const stream = await until("the server's own stream", () => own);
+    connection.hold?.(true);
+    for (let n = 0; n < 50; n++) stream.res.write(event(big));
+    connection.send(request("1-2"), asUnsafe("1-2"));
+    const call = await until("the call", () => server.calls("tools/call")[0]);
+    for (let turn = 0; turn < 500; turn++) await new Promise((resolve) => setImmediate(resolve));
+    expect(recorder.notifications()).toEqual([]);
+    expect(stream.res.writableLength).toBeGreaterThan(20_000_000);
+    expect(call.res.writableLength).toBeGreaterThan(20_000_000);
+    connection.hold?.(false);
+    await recorder.reply("1-2");
+    await until("all that was sent", () => recorder.notifications().length === 100);
+    expect(recorder.downs()).toEqual([]);
+  });
+
+  it("still hears at once that a call was refused", async () => {
+    const server = await serve((seen) => {
+      json(seen, rpcError("1-2", -32602, "no"), 400);
+    });
+    server.onGet = ({ res }) => res.writeHead(405).end();
+    const { connection, recorder } = await session(connectorTo(server.url));
+    connection.hold?.(true);
+    connection.send(request("1-2"), asUnsafe("1-2"));
+    await recorder.reply("1-2");
   });
 });

@@ -4,6 +4,7 @@ import { createServer as createTcpServer, type AddressInfo, type Server } from "
 import type { Duplex } from "node:stream";
 import { afterEach, describe, expect, it } from "vitest";
 import type { ServerOptions } from "ws";
+import { must } from "../../src/base/assert.ts";
 import type { Connection } from "../../src/ports.ts";
 import type { WebSocketConnectorOptions } from "../../src/upstream/websocket.ts";
 import {
@@ -341,6 +342,38 @@ describe("a peer that is silent", () => {
     expect(recorder.downs()).toEqual([]);
     connection.send(request("1-2"), asRead("1-2"));
     await recorder.reply("1-2");
+  });
+});
+
+describe("a held connection", () => {
+  it("is not read, is NOT judged by its silence, and loses nothing", async () => {
+    const server = await serve();
+    const { connection, recorder } = await session(server, { pingEveryMs: 20 });
+    const pings = { count: 0 };
+    const socket = must(server.sockets[0], "the server's socket");
+    socket.on("ping", () => (pings.count += 1));
+    await until("some pings to be answered", () => pings.count >= 3);
+    connection.hold?.(true);
+    const big = JSON.stringify({ jsonrpc: "2.0", method: "flood", params: "x".repeat(1_000_000) });
+    for (let n = 0; n < 50; n++) socket.send(big);
+    const before = pings.count;
+    await until("eight more pings", () => pings.count >= before + 8);
+    // Two frames at most: what the socket had handed over before it was paused.
+    expect(recorder.notifications().length).toBeLessThanOrEqual(2);
+    expect(socket.bufferedAmount).toBeGreaterThan(20_000_000);
+    expect(recorder.downs()).toEqual([]);
+    connection.hold?.(false);
+    await until("all that was sent", () => recorder.notifications().length === 50);
+    expect(recorder.downs()).toEqual([]);
+  });
+
+  it("is closed as any other", async () => {
+    const server = await serve();
+    const { connection } = await session(server);
+    connection.hold?.(true);
+    server.sockets[0]?.send("x".repeat(1_000_000));
+    await connection.close(2_000);
+    await until("the socket to be closed", () => server.tcp[0]?.destroyed);
   });
 });
 

@@ -7,6 +7,8 @@
  *     nothing before that. Then it is "sent", whatever became of the bytes.
  * H3. Free sockets live at most 4 s (less if the server says so), shorter than any server's
  *     keep-alive, so that requests rarely meet a socket that is just being closed.
+ * H4. While held, no body of a success is read, of those that come meanwhile either: the server has
+ *     to wait.
  */
 import { Agent as HttpAgent, request as httpRequest } from "node:http";
 import type { ClientRequest, IncomingMessage } from "node:http";
@@ -49,6 +51,9 @@ export class HttpClient {
   readonly #agent: HttpAgent;
   readonly #base: object;
   readonly #isTls: boolean;
+  /** Successes whose bodies have not come to their end. */
+  readonly #open = new Set<IncomingMessage>();
+  #isHeld = false;
 
   constructor(world: World, url: URL, connectTimeoutMs: number) {
     this.#world = world;
@@ -73,6 +78,10 @@ export class HttpClient {
       agent: spec.isFresh ? false : this.#agent,
     };
     const request = this.#isTls ? httpsRequest(options) : httpRequest(options);
+    // Before the listener of the call: a body that is paused first is not read when it gets a reader.
+    request.on("response", (response) => {
+      this.#opened(response);
+    });
     return new HttpCall(
       this.#world,
       request,
@@ -81,6 +90,25 @@ export class HttpClient {
       events,
       this.#connectTimeoutMs,
     );
+  }
+
+  /** H4. */
+  hold(isHeld: boolean): void {
+    if (isHeld === this.#isHeld) return;
+    this.#isHeld = isHeld;
+    for (const response of this.#open) {
+      if (isHeld) response.pause();
+      else response.resume();
+    }
+  }
+
+  #opened(response: IncomingMessage): void {
+    if ((response.statusCode ?? 0) >= 300) return;
+    this.#open.add(response);
+    response.once("close", () => {
+      this.#open.delete(response);
+    });
+    if (this.#isHeld) response.pause();
   }
 
   /** One free socket was stale, so the others most likely are: the next exchange gets a new one. */

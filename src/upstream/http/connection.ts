@@ -135,11 +135,17 @@ export class HttpConnection implements Connection {
     this.#released();
   }
 
+  /** On the way to its end nothing is held: what comes in the last moment still counts. */
+  hold(isHeld: boolean): void {
+    this.#parts.client.hold(isHeld && this.#phase.kind === "open");
+  }
+
   async close(graceMs: number): Promise<void> {
     const phase = this.#phase;
     if (phase.kind === "closed" || phase.kind === "down") return;
     if (phase.kind === "winding_down") phase.cancel();
     this.#phase = { kind: "closed" };
+    this.hold(false);
     this.#letGo();
     if (this.#parts.headers.sessionId !== undefined && phase.kind === "open") {
       await this.#endSession(graceMs);
@@ -216,6 +222,7 @@ export class HttpConnection implements Connection {
         this.#goDown(why);
       });
       this.#phase = { kind: "winding_down", failure: why, cancel };
+      this.hold(false);
     }
     this.#released();
   }

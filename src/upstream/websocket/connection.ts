@@ -10,6 +10,7 @@
  *      other request nothing is said.
  * WC4. A frame up to twice the limit is read for the id of its reply and dropped. A larger one ends
  *      the connection: there is no way to skip it.
+ * WC5. While held, the socket is not read, and its silence is not judged. On the way to its end it is.
  */
 import type { RawData, WebSocket } from "ws";
 import { deferred } from "../../base/async.ts";
@@ -46,6 +47,7 @@ export class SocketConnection implements Connection {
   /** Requests without an end, and their bytes. */
   readonly #waiting = new Map<string, number>();
   #largestNotice = 0;
+  #isHeld = false;
   #state: "open" | "over" | "closed" = "open";
 
   /** `socket` is open. */
@@ -59,7 +61,7 @@ export class SocketConnection implements Connection {
       ping: () => {
         if (socket.readyState === socket.OPEN) socket.ping();
       },
-      isBusy: () => this.#waiting.size > 0,
+      isBusy: () => this.#waiting.size > 0 || this.#isHeld,
       onDead: (silentMs) => {
         const seconds = String(Math.round(silentMs / 1_000));
         this.#end(failure("half_open", `no frame and no pong for ${seconds} s`));
@@ -86,6 +88,14 @@ export class SocketConnection implements Connection {
   forget(id: string): void {
     this.#waiting.delete(id);
     this.#writer.forget(id);
+  }
+
+  /** WC5. */
+  hold(isHeld: boolean): void {
+    if (this.#state !== "open" || isHeld === this.#isHeld) return;
+    this.#isHeld = isHeld;
+    if (isHeld) this.#socket.pause();
+    else this.#socket.resume();
   }
 
   close(graceMs: number): Promise<void> {
@@ -211,6 +221,7 @@ export class SocketConnection implements Connection {
 
   /** Returns the requests of which no byte was written. */
   #letGo(state: "over" | "closed"): readonly string[] {
+    this.hold(false);
     this.#intake.end();
     this.#state = state;
     this.#pulse.stop();
