@@ -471,6 +471,33 @@ describe("a server that takes no POST, but speaks", () => {
   });
 });
 
+describe("a held connection", () => {
+  it("is not read, its server is NOT given up, and nothing is lost", async () => {
+    const server = await serve();
+    const posts = { silent: 0 };
+    server.onCall = () => (posts.silent += 1);
+    const { connection, recorder } = await session(server, { answerPatienceMs: 200 });
+    connection.hold?.(true);
+    connection.send(request("1-2"), asUnsafe("1-2"));
+    await until("the call", () => posts.silent === 1);
+    const big = JSON.stringify({ jsonrpc: "2.0", method: "flood", params: "x".repeat(1_000_000) });
+    for (let n = 0; n < 20; n++) server.say(big);
+    // The first silence would be asked about, the second would be the end.
+    const from = performance.now();
+    await until("four times its patience", () => performance.now() - from > 800);
+    expect(recorder.notifications()).toEqual([]);
+    expect(server.streams[0]?.res.writableLength).toBeGreaterThan(10_000_000);
+    expect(server.calls("ping")).toEqual([]);
+    // From here on it may be asked, and is well.
+    server.onCall = ({ res }) => res.writeHead(202).end();
+    connection.hold?.(false);
+    server.say(result("1-2", {}));
+    await recorder.reply("1-2");
+    expect(recorder.notifications()).toHaveLength(20);
+    expect(recorder.downs()).toEqual([]);
+  });
+});
+
 describe("what can't be taken", () => {
   it("a reply over the limit settles its request, and the stream goes on", async () => {
     const server = await serve();

@@ -108,6 +108,11 @@ export class SseConnection implements Connection {
     this.#windDown();
   }
 
+  hold(isHeld: boolean): void {
+    this.#stream.hold(isHeld);
+    if ("mailbox" in this.#phase) this.#phase.mailbox.hold(isHeld);
+  }
+
   /** The protocol has no word for it: the stream is cut off, and the server lets the session go. */
   close(): Promise<void> {
     const phase = this.#phase;
@@ -250,6 +255,7 @@ export class SseConnection implements Connection {
       this.#end(why);
     });
     this.#phase = { kind: "winding_down", mailbox: this.#phase.mailbox, failure: why, cancel };
+    this.hold(false);
     this.#windDown();
   }
 

@@ -7,6 +7,7 @@
  *
  * ES1. `onEnd` comes once, nothing after it, and nothing at all after `close()`.
  * ES2. There is one GET. What a new stream would mean for calls in flight is not for a stream to say.
+ * ES3. While held, the stream is not read: the server has to wait.
  */
 import type { IncomingMessage } from "node:http";
 import { EventSource, type EventSourceFetchInit, type FetchLikeResponse } from "eventsource";
@@ -65,6 +66,11 @@ export class EventStream {
     this.#source.addEventListener("error", (event) => {
       this.#end(failure("protocol_error", event.message ?? "the event stream can't be read"));
     });
+  }
+
+  /** ES3. */
+  hold(isHeld: boolean): void {
+    this.#parts.client.hold(isHeld);
   }
 
   /** Cuts the stream off. Tells nobody. */

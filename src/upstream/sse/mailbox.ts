@@ -5,6 +5,7 @@
  *      fate, whichever comes first. A POST that outlives its request's reply is read to its end.
  * MB2. A server that takes no message for long, and sends none, is asked by a ping of our own before
  *      it is given up. One that is only slow to answer a POST is not.
+ * MB3. A server whose stream we do not read may be unable to go on: it is not given up meanwhile.
  */
 import { assert } from "../../base/assert.ts";
 import { failure, type Failure } from "../../core/failure.ts";
@@ -35,6 +36,7 @@ export class Mailbox {
   #ping: Post | undefined;
   /** When the server last took or sent a message, monotonic ms. */
   #heardAt: number;
+  #isHeld = false;
 
   /** `parts.client` is ours alone. */
   constructor(parts: PostParts, events: MailboxEvents) {
@@ -107,6 +109,12 @@ export class Mailbox {
     this.#requests.delete(id);
   }
 
+  /** MB3. Whether the stream is not read. */
+  hold(isHeld: boolean): void {
+    this.#isHeld = isHeld;
+    this.#heardAt = this.#parts.world.monotonic();
+  }
+
   /** Lets go of everything. Returns the requests of which no byte left. */
   drop(): string[] {
     const unsent: string[] = [];
@@ -166,7 +174,7 @@ export class Mailbox {
   #silent(post: Post): void {
     const { world, answerPatienceMs } = this.#parts;
     const silentMs = world.monotonic() - this.#heardAt;
-    if (silentMs < answerPatienceMs) return;
+    if (this.#isHeld || silentMs < answerPatienceMs) return;
     if (post === this.#ping) {
       const seconds = String(Math.round(silentMs / 1_000));
       const told = `took no message for ${seconds} s, not even a ping`;
