@@ -40,7 +40,7 @@ export interface ReplyMessage extends Raw {
   /** Undefined where the peer sent `id: null` or none: an answer to nothing that we know. */
   readonly id: Id | undefined;
   readonly idSpan: Span | undefined;
-  /** The parsed `result`; undefined in an error reply. Asked for once: see `LargeReply`. */
+  /** The parsed `result`; undefined in an error reply. */
   readonly result: unknown;
   readonly error: JsonRpcError | undefined;
 }
@@ -163,7 +163,6 @@ function classifyReply(
     return malformed(-32600, "the id of a reply is neither a string, a number nor null");
   }
   const id = idText === undefined ? undefined : (value["id"] as Id);
-  if (!hasError && text.length >= LARGE_FROM) return new LargeReply(text, id, idSpan);
   if (!hasError) {
     return { kind: "reply", text, id, idSpan, result: value["result"], error: undefined };
   }
@@ -172,28 +171,6 @@ function classifyReply(
   const message = typeof error["message"] === "string" ? error["message"] : "";
   const data = error["data"];
   return { kind: "reply", text, id, idSpan, result: undefined, error: { code, message, data } };
-}
-
-/** Larger ones do not keep what was read of them beside their text, characters. */
-const LARGE_FROM = 256 * 1024;
-
-/** A large reply, which is passed on as text: its result is read again by the few who ask for it. */
-class LargeReply implements ReplyMessage {
-  readonly kind = "reply";
-  readonly text: string;
-  readonly id: Id | undefined;
-  readonly idSpan: Span | undefined;
-  readonly error = undefined;
-
-  constructor(text: string, id: Id | undefined, idSpan: Span | undefined) {
-    this.text = text;
-    this.id = id;
-    this.idSpan = idSpan;
-  }
-
-  get result(): unknown {
-    return (JSON.parse(this.text) as JsonObject)["result"];
-  }
 }
 
 interface Splice {

@@ -1,4 +1,4 @@
-/** One open response with server-sent events: every event goes out at once. */
+/** One open response with server-sent events: every event is one write, and goes out at once. */
 import type { ServerResponse } from "node:http";
 import { onOneLine } from "../../wire/framing.ts";
 import { COMMON } from "./answers.ts";
@@ -19,9 +19,6 @@ const HEAD: readonly string[] = [
  * stream up for good, so this is half of the time that a restart of the proxy may take.
  */
 const RETRY_MS = 1_500;
-
-/** From here on a copy of a message costs more than two more writes, characters. */
-const LARGE_FROM = 256 * 1024;
 
 export class Outlet {
   readonly #response: ServerResponse;
@@ -50,13 +47,8 @@ export class Outlet {
 
   /** A message. Without an id where the client could not come back for more. */
   event(text: string, id: string | undefined): void {
-    const head = `${id === undefined ? "" : `id: ${id}\n`}event: message\ndata: `;
-    const line = onOneLine(text);
-    if (line.length < LARGE_FROM) {
-      this.#response.write(`${head}${line}\n\n`);
-      return;
-    }
-    for (const part of [head, line, "\n\n"]) this.#response.write(part);
+    const head = id === undefined ? "" : `id: ${id}\n`;
+    this.#response.write(`${head}event: message\ndata: ${onOneLine(text)}\n\n`);
   }
 
   /**
