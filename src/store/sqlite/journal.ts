@@ -18,7 +18,6 @@ import type { JournalStats } from "../../core/status.ts";
 import type { Journal, Log, Recovery } from "../../ports.ts";
 import { encodeRow, type RowValues } from "../rows.ts";
 import { readRow, readSession, statsOf } from "./answers.ts";
-import { changeCommand, handedOver } from "./large-reply.ts";
 import { isRefusal, type ThreadMessage } from "./protocol.ts";
 import type { BatchReply, Command, JournalThread, Pruned, RecoveredRows } from "./protocol.ts";
 import { SyncTimes } from "./sync-times.ts";
@@ -97,7 +96,7 @@ export class SqliteJournal implements Journal {
   }
 
   async apply(change: CallChange, sync: boolean): Promise<boolean> {
-    return (await this.#post(changeCommand(change, sync))) as boolean;
+    return (await this.#post(["change", change, sync])) as boolean;
   }
 
   applyLater(change: CallChange): void {
@@ -220,7 +219,7 @@ export class SqliteJournal implements Journal {
     const batch = this.#next;
     this.#next = [];
     this.#nextWaiters = [];
-    this.#thread.postMessage(batch, handedOver(batch));
+    this.#thread.postMessage(batch);
   }
 
   /** Some time after the last work: writes what nobody waits for; else tidies, once. */

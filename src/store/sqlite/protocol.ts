@@ -29,8 +29,7 @@ export interface ThreadOptions {
 /** One step of a batch. `sync` asks that the batch reaches the platter. */
 export type Command =
   | readonly ["admit", values: RowValues, sync: boolean]
-  /** `reply`: of a settled call, in UTF-8, where it is large; the change's own is empty then. */
-  | readonly ["change", change: CallChange, sync: boolean, reply?: Uint8Array<ArrayBuffer>]
+  | readonly ["change", change: CallChange, sync: boolean]
   | readonly ["find", id: string]
   | readonly ["list", filter: JournalFilter]
   /** `isAbandoned`: another process may have gone on with its live calls. */
@@ -99,8 +98,7 @@ export type ThreadMessage =
 
 /** What the main thread needs of the journal thread; a `Worker` has it. */
 export interface JournalThread {
-  /** `handedOver`: memory that is the thread's from then on. */
-  postMessage(batch: readonly Command[] | "close", handedOver?: readonly ArrayBuffer[]): void;
+  postMessage(batch: readonly Command[] | "close"): void;
   on(event: "message", hear: (message: ThreadMessage) => void): unknown;
   /** A bug ended it. */
   on(event: "error", hear: (error: Error) => void): unknown;

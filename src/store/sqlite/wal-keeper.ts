@@ -63,6 +63,5 @@ function payloadBytes(command: Command): number {
       0,
     );
   }
-  if (command[0] !== "change" || command[1].kind !== "settle") return 0;
-  return command[3]?.length ?? command[1].reply.length;
+  return command[0] === "change" && command[1].kind === "settle" ? command[1].reply.length : 0;
 }
