@@ -213,8 +213,8 @@ export interface ClientHandler {
   detached(cause: string): void;
   /** The connection is back on the same link: what was missed goes out. */
   attached(): void;
-  /** The client does not come back (EOF, DELETE, a polite close); it may still read answers. */
-  left(cause: string): void;
+  /** The client does not come back; it may read on. Resolves, never rejects, once that is on disk. */
+  left(cause: string): Promise<void>;
 }
 
 /** Accepts the clients of one upstream. `stop()` takes no more input; what was sent is flushed. */

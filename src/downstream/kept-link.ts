@@ -170,7 +170,7 @@ export class KeptLink implements ClientLink {
     }
     // Without a session there is nothing to come back to.
     this.#end(cause);
-    if (state.kind === "bound") state.handler.left(cause);
+    if (state.kind === "bound") void state.handler.left(cause);
   }
 
   /** Closes the connection, if there is one; the session stays. */

@@ -173,7 +173,7 @@ class StdioLink implements ClientLink {
         bytes,
       });
     }
-    if (state.kind === "open") state.handler.left(cause);
+    if (state.kind === "open") void state.handler.left(cause);
   }
 }
 

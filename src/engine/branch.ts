@@ -165,6 +165,7 @@ export class Branch implements Door {
     const { registry, controlTool } = this.#parts;
     return {
       registry,
+      held: this.rescuer.held,
       delivery: this.delivery,
       controlTool: this.context.settings.hasControlTool ? controlTool(this, principal) : undefined,
       refusal: () => this.#refusal(),
@@ -176,9 +177,8 @@ export class Branch implements Door {
       onEnded: (stay, line, session) => {
         this.#onStayEnded(stay, line, session);
       },
-      onLeft: (stay, cause) => {
-        if (stay.session?.keyDigest === undefined) this.#parts.onLeft(cause);
-        else stay.end(cause).catch(this.context.fatal);
+      onLeft: (cause) => {
+        this.#parts.onLeft(cause);
       },
     };
   }

@@ -35,6 +35,11 @@ export class Held {
     return this.#calls.has(id);
   }
 
+  /** Whether it is certain that it did not run: its journal is sound. */
+  isSound(id: string): boolean {
+    return this.#calls.get(id)?.isSound === true;
+  }
+
   get size(): number {
     return this.#calls.size;
   }

@@ -70,8 +70,8 @@ export class Host implements ClientHandler {
     this.stay.attached();
   }
 
-  left(cause: string): void {
-    this.stay.left(cause);
+  left(cause: string): Promise<void> {
+    return this.stay.left(cause);
   }
 
   // ── Requests ──────────────────────────────────────────────────────────────────────────────────

@@ -96,9 +96,17 @@ export class Member {
     }));
   }
 
-  /** Changes the row and posts it; a failure is the journal's to report with the next call. */
+  /** Changes the row and posts it. */
   change(what: Partial<SessionRow>): void {
-    this.save(what).catch((error: unknown) => {
+    void this.trySave(what);
+  }
+
+  /**
+   * Resolves when the changed row is on disk, or could not be brought there: that is the journal's to
+   * report with the next call.
+   */
+  trySave(what: Partial<SessionRow>): Promise<void> {
+    return this.save(what).catch((error: unknown) => {
       this.#context.log("warn", "could not save the session", { error: String(error) });
     });
   }

@@ -145,6 +145,14 @@ export function wordsFor(row: CallRow, at: Situation): string {
   }
 }
 
+/** The words for a call that was left by another process and that this one must not run. */
+export function heldWords(row: CallRow, isSound: boolean): string {
+  const why = isSound
+    ? "It was accepted for another target or under other credentials, and was not sent"
+    : "It was left in a journal that is not sound (a restored backup, a lost disk), and may have run already";
+  return `Not decided: call ${row.id} waits for a person until ${iso(row.deadlineAt)}. ${why}. This proxy does not send it. \`holdfast calls show ${row.id}\` shows it, \`holdfast calls cancel ${row.id}\` withdraws it.`;
+}
+
 function deadWords(row: CallRow, at: Situation, unknown: string): string {
   const cause = row.cause ?? "the connection was lost";
   if (row.executed === "unknown") {

@@ -11,10 +11,11 @@ import type { ClientStream } from "../ports.ts";
 import { parseMessage } from "../wire/message.ts";
 import type { EngineContext } from "./context.ts";
 import { countsAsDelivered } from "./delivery.ts";
+import type { Held } from "./held.ts";
 import type { Line } from "./line.ts";
 import { newLiveCall } from "./live-call.ts";
 import type { Member } from "./member.ts";
-import { ownAnswer, storedReply, wordsFor } from "./outbox.ts";
+import { heldWords, ownAnswer, storedReply, wordsFor } from "./outbox.ts";
 import type { Outgoing } from "./outgoing.ts";
 import type { Recalled, Registry } from "./registry.ts";
 import { BY_CALLER, type Requests } from "./requests.ts";
@@ -24,6 +25,7 @@ export interface ReturningParts {
   readonly member: Member;
   readonly requests: Requests;
   readonly registry: Registry;
+  readonly held: Held;
   readonly outgoing: Outgoing;
 }
 
@@ -53,7 +55,11 @@ export class Returning {
   async #look(id: string, stream: ClientStream): Promise<boolean> {
     const recalled = await this.#parts.registry.recall(id);
     if (recalled === undefined || !this.#isOwn(recalled.row)) return false;
-    return this.#takeUp(recalled.row, stream) || this.#give(recalled, stream);
+    return (
+      this.#takeUp(recalled.row, stream) ||
+      this.#give(recalled, stream) ||
+      this.#sayHeld(recalled, stream)
+    );
   }
 
   /** All that this session has not been given, in the order in which it was asked. */
@@ -68,7 +74,8 @@ export class Returning {
         if (row.redriveOf !== undefined) continue;
         // Its answer may have crossed this look on the way, or said that the call runs late.
         if (registry.wasGiven(row.id)) continue;
-        if (!this.#takeUp(row, stream)) this.#give({ row, journal }, stream);
+        if (this.#takeUp(row, stream) || this.#give({ row, journal }, stream)) continue;
+        this.#sayHeld({ row, journal }, stream);
       }
     }
   }
@@ -86,6 +93,19 @@ export class Returning {
     if (live === undefined || live.call.phase === "ended" || request.kind !== "request")
       return false;
     this.#parts.requests.takeUp(live.call, request, stream);
+    return true;
+  }
+
+  /** A call that waits for a person: its client is told so, and waits no longer. */
+  #sayHeld({ row, journal }: Recalled, stream: ClientStream): boolean {
+    const { held, line, outgoing, registry } = this.#parts;
+    const request = parseMessage(row.request);
+    if (!held.has(row.id) || request.kind !== "request") return false;
+    const situation = line.keeper.situation(newLiveCall(row, 0, journal, request));
+    const words = heldWords(row, held.isSound(row.id));
+    const { idText } = request;
+    if (outgoing.reply(stream, idText, ownAnswer(row, idText, situation, words), true))
+      registry.gave(row.id);
     return true;
   }
 

@@ -2,6 +2,7 @@
 import type { SessionRow } from "../core/session.ts";
 import type { ControlTool } from "./control-tool.ts";
 import type { Delivery } from "./delivery.ts";
+import type { Held } from "./held.ts";
 import type { Line } from "./line.ts";
 import type { Member } from "./member.ts";
 import type { Registry } from "./registry.ts";
@@ -10,6 +11,8 @@ import type { Stay } from "./stay.ts";
 
 export interface StayHooks {
   readonly registry: Registry;
+  /** Calls of this upstream that wait for a person. */
+  readonly held: Held;
   readonly delivery: Delivery;
   readonly controlTool: ControlTool | undefined;
   /** Why there can be no further session, in words; undefined if there can. */
@@ -22,8 +25,8 @@ export interface StayHooks {
   onBegun(stay: Stay, sessionId: string): void;
   /** The session is not in memory any more; deferred calls of it may still have to run. */
   onEnded(stay: Stay, line: Line, session: SessionRow): void;
-  /** The client is gone for good. */
-  onLeft(stay: Stay, cause: string): void;
+  /** A client without a key is gone for good. */
+  onLeft(cause: string): void;
 }
 
 export interface Served {

@@ -125,13 +125,20 @@ export class Stay {
     this.attached();
   }
 
-  left(cause: string): void {
+  /** See `ClientHandler.left`. A failure ends the process. */
+  async left(cause: string): Promise<void> {
     if (this.#hasLeft) return;
     this.#hasLeft = true;
     this.#greeter.refuse(`the server had not come up when ${cause}`);
     const served = this.#served;
     served?.member.relay.onClientLeft(served.line.supervisor.channel);
-    this.#hooks.onLeft(this, cause);
+    if (served?.member.session.keyDigest === undefined) {
+      this.#hooks.onLeft(cause);
+      return;
+    }
+    const { fatal } = this.#context;
+    const line = await this.#conclude(cause).catch(fatal);
+    if (line !== undefined) this.#hooks.endLine(line).catch(fatal);
   }
 
   /** Takes up a session that an earlier connection, or process, began. */
@@ -145,14 +152,21 @@ export class Stay {
 
   /** Ends the session: what waits is withdrawn, unless it was promised to run late. */
   async end(cause: string): Promise<void> {
+    const line = await this.#conclude(cause);
+    if (line !== undefined) await this.#hooks.endLine(line);
+  }
+
+  /** Resolves when the end is on disk, to the line that only this session was on. */
+  async #conclude(cause: string): Promise<Line | undefined> {
     const served = this.#served;
-    if (served === undefined) return;
+    if (served === undefined) return undefined;
     const { line, member } = served;
     member.tell("ended", cause);
     this.#letGo(served);
-    member.change({ endedAt: this.#context.world.now() });
+    const isSaved = member.trySave({ endedAt: this.#context.world.now() });
     await withdrawSession(line, cause, member.session.id);
-    if (!line.plan.isShared) await this.#hooks.endLine(line);
+    await isSaved;
+    return line.plan.isShared ? undefined : line;
   }
 
   /** Ends the session by our decision: its client's connections are closed. */

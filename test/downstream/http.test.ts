@@ -404,6 +404,23 @@ describe("a session", () => {
     expect(at.door.causes).toHaveLength(1);
   });
 
+  it("is gone at once when it is deleted, and is said to be once that is on disk", async () => {
+    const at = await face();
+    const client = await clientOf(at);
+    const onDisk = deferred<undefined>();
+    at.door.endGate = onDisk.promise;
+    let isAnswered = false;
+    const deleting = client.ask("", "DELETE").then((answer) => {
+      isAnswered = true;
+      return answer;
+    });
+    await until("the client being left", () => at.door.causes.length === 1);
+    expect(await client.ask(rpc(1, "ping"))).toMatchObject({ status: 404 });
+    expect(isAnswered).toBe(false);
+    onDisk.resolve(undefined);
+    expect(await deleting).toMatchObject({ status: 200 });
+  });
+
   it("of another principal looks as if it did not exist", async () => {
     const at = await face({
       gatekeeper: {

@@ -49,7 +49,10 @@ function listen(
       resume: (ids) => Promise.resolve(ids),
       detached: () => undefined,
       attached: () => undefined,
-      left: (cause) => causes.push(cause),
+      left: (cause) => {
+        causes.push(cause);
+        return Promise.resolve();
+      },
     };
   });
   return { listener, link: must(link, "a link"), received, causes, logs };

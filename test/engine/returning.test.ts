@@ -41,6 +41,30 @@ describe("a call that ends while its client asks for it", () => {
   });
 });
 
+describe("a call that waits for a person", () => {
+  it.each([
+    ["after a change of the credentials", { credentials: "other" }, {}, "was not sent"],
+    ["from a journal that is not sound", {}, { isAbandoned: true }, "may have run already"],
+  ])("is no riddle to the client that asks for it, %s", async (_, options, found, words) => {
+    const [stage, client] = await begun(HTTP);
+    stage.upstream.kill(away);
+    const id = client.call("write", "w");
+    await stage.world.advance(10);
+    const after = await (await stage.next(options)).start(found);
+    const back = await after.returning(HTTP);
+    const callId = client.accepted.get(String(id)) ?? "none";
+    expect(await back?.handler.resume([callId], back.stream())).toEqual([]);
+    expect(back?.told(id)).toMatchObject({ isError: true, meta: { callId, executed: "pending" } });
+    expect(back?.told(id)?.text).toContain("waits for a person");
+    expect(back?.told(id)?.text).toContain(words);
+    await after.world.advance(120_000);
+    expect(after.upstream.ledger).toEqual([]);
+    expect(await after.row("w")).toMatchObject({
+      executed: words === "was not sent" ? "no" : "unknown",
+    });
+  });
+});
+
 describe("a deferred call whose caller was told that it runs late", () => {
   async function deferred(): Promise<[Stage, ScriptedClient, number]> {
     const [stage, client] = await begun(WS);

@@ -439,6 +439,29 @@ describe("what is kept of a session", () => {
   });
 });
 
+describe("a session that its client ends", () => {
+  it("has ended on disk, with what waited in it, before the client is told so", async () => {
+    const [stage, client] = await begun(HTTP);
+    stage.upstream.kill(away);
+    client.call("write", "waiting");
+    await stage.world.advance(10);
+    stage.journal.hold();
+    let isToldSo = false;
+    const told = client.handler.left("the client ended its session").then(() => {
+      isToldSo = true;
+    });
+    for (let commits = 0; stage.journal.heldCount > 0; commits++) {
+      expect(isToldSo, `after ${String(commits)} commits`).toBe(false);
+      stage.journal.release(1);
+      await stage.world.settle();
+    }
+    await told;
+    expect(await stage.row("waiting")).toMatchObject({ state: "cancelled", executed: "no" });
+    const [row] = await stage.journal.sessions();
+    expect(row?.endedAt).toBe(stage.world.now());
+  });
+});
+
 describe("a token that is revoked", () => {
   const OWNED = { ...HTTP, principal: "t_1" } as const;
 

@@ -110,8 +110,9 @@ export class ScriptedHandler implements ClientHandler {
     this.told.push("attached");
     this.#pay();
   }
-  left(cause: string): void {
+  left(cause: string): Promise<void> {
     this.told.push(`left: ${cause}`);
+    return Promise.resolve();
   }
 
   #pay(): void {

@@ -51,6 +51,8 @@ export class ScriptedDoor implements Door {
   resumes = 0;
   /** Holds every return back until it is resolved. */
   gate: Promise<void> = Promise.resolve();
+  /** Holds back the word that the end of a session is on disk. */
+  endGate: Promise<void> = Promise.resolve();
   #calls = 0;
   /** What happens with requests other than `initialize`. By default an empty result, at once. */
   onRequest: (turn: Turn) => void = ({ request, stream }) => {
@@ -139,6 +141,7 @@ export class ScriptedDoor implements Door {
         this.causes.push(cause);
         const session = this.memory.sessions.get(link.key ?? "");
         if (session !== undefined) session.isEnded = true;
+        return this.endGate;
       },
     };
   }

@@ -3,7 +3,15 @@
  * and its state folder; and the duty to leave nothing behind. Closing it fails the test if a process
  * that was started in it still lives.
  */
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "vitest";
@@ -79,10 +87,31 @@ const linesOf = (file: string): string[] =>
         .filter((line) => line !== "")
     : [];
 
+/**
+ * Processes whose environment names this folder. A server that was started an instant before its proxy
+ * was killed is in no list yet, and may still write into the folder. Empty on systems without /proc.
+ */
+function processesOf(folder: string): number[] {
+  if (!existsSync("/proc/self/environ")) return [];
+  return readdirSync("/proc")
+    .filter((name) => /^\d+$/.test(name) && name !== String(process.pid))
+    .filter((name) => {
+      try {
+        return readFileSync(`/proc/${name}/environ`, "latin1").includes(folder);
+      } catch {
+        // It ended while we looked, or it is not ours to look at.
+        return false;
+      }
+    })
+    .map(Number);
+}
+
 async function closeLab(lab: Lab, tasks: readonly (() => Promise<void>)[], watched: Set<number>) {
   for (const task of [...tasks].reverse()) await task();
-  for (const pid of lab.serverPids()) watched.add(pid);
-  const living = () => [...watched].filter(isAlive);
+  const living = () => {
+    for (const pid of [...lab.serverPids(), ...processesOf(lab.folder)]) watched.add(pid);
+    return [...watched].filter(isAlive);
+  };
   try {
     await until("every process of the test to be gone", () => living().length === 0, 20_000);
   } catch {
@@ -93,7 +122,7 @@ async function closeLab(lab: Lab, tasks: readonly (() => Promise<void>)[], watch
     }
     throw new Error(`left running: ${left.join(", ")}`);
   } finally {
-    rmSync(lab.folder, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+    rmSync(lab.folder, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 });
   }
 }
 

@@ -365,7 +365,7 @@ export class ScriptedClient {
   }
 
   leave(): void {
-    this.handler.left("the client closed stdin");
+    void this.handler.left("the client closed stdin");
   }
 
   answerTo(id: number): JsonObject | undefined {

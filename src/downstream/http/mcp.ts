@@ -103,9 +103,12 @@ class McpRoute implements Route {
     }
     this.#lookup.find(request, response, visit, undefined, (session) => {
       const cause = "the client ended its session";
-      session.handler.left(cause);
+      const isOnDisk = session.handler.left(cause);
       session.ended(cause);
-      answerEmpty(response, 200);
+      // Not before: a client that has this answer must not find its session again after a restart.
+      void isOnDisk.then(() => {
+        answerEmpty(response, 200);
+      });
     });
   }
 

@@ -93,7 +93,7 @@ export class Posts {
 
   /** Nobody knows the key of this session. */
   #abandon(session: McpSession, cause: string): void {
-    session.handler.left(cause);
+    void session.handler.left(cause);
     session.ended(cause);
   }
 
