@@ -19,6 +19,9 @@ import type { RecoveredRows } from "./protocol.ts";
 import type { SideStatements } from "./side-statements.ts";
 import type { CallStatements } from "./statements.ts";
 
+/** A state that is none of ours is read, too, so that it is found to be damaged. */
+const OPEN =
+  "delivered_at is null and state not in ('done', 'failed', 'expired', 'cancelled', 'dead')";
 const SUSPICION = "journal.went_backwards";
 
 export class Recoverer {
@@ -58,9 +61,7 @@ export class Recoverer {
 
   recover(now: number): RecoveredRows {
     const startedAt = this.#world.monotonic();
-    const open = this.#read(
-      "delivered_at is null and state in ('queued','sent','tasked','in_doubt')",
-    );
+    const open = this.#read(OPEN);
     const found = this.#side.countByState();
     const live: RowValues[] = [];
     let expired = 0;

@@ -1,7 +1,15 @@
 /** Sessions, facts, the head and counts of a journal. */
 import { crc32 } from "node:zlib";
 import type { Database, Statement } from "better-sqlite3";
+import { JournalError } from "../../base/errors.ts";
 import type { SqlValue } from "../rows.ts";
+
+export interface Head {
+  dbId: string;
+  /** The number of the last call that was admitted. */
+  seq: number;
+  commits: number;
+}
 
 export interface StoredSession {
   readonly id: string;
@@ -17,23 +25,32 @@ export class SideStatements {
   readonly #saveSession: Statement;
   readonly #keep: Statement;
   readonly #forget: Statement;
+  readonly #onDamaged: (what: string) => void;
 
-  constructor(db: Database) {
+  /** `onDamaged` is told which facts are damaged, and left out. */
+  constructor(db: Database, onDamaged: (what: string) => void = () => undefined) {
     this.#db = db;
+    this.#onDamaged = onDamaged;
     this.#moveHead = db.prepare("update head set seq = ?, commits = ?");
     this.#saveSession = db.prepare(
       `insert into session (id, seen_at, body, sum) values (?, ?, ?, ?)
        on conflict (id) do update set seen_at = excluded.seen_at, body = excluded.body, sum = excluded.sum`,
     );
     this.#keep = db.prepare(
-      "insert into fact values (?, ?) on conflict (key) do update set value = excluded.value",
+      `insert into fact (key, value, sum) values (?, ?, ?)
+       on conflict (key) do update set value = excluded.value, sum = excluded.sum`,
     );
     this.#forget = db.prepare("delete from fact where key = ?");
   }
 
-  head(): { dbId: string; seq: number; commits: number } {
+  /** Throws `JournalError("io")` where the head knows less than the rows: it is damaged. */
+  head(): Head {
     const statement = this.#db.prepare('select db_id as "dbId", seq, commits from head');
-    return statement.get() as { dbId: string; seq: number; commits: number };
+    const head = statement.get() as Head | undefined;
+    const last = this.#count("select ifnull(max(seq), 0) from call");
+    if (head === undefined || head.seq < last)
+      throw new JournalError("io", `its head tells of ${head?.seq ?? 0} calls, not of ${last}`);
+    return head;
   }
 
   moveHead(seq: number, commits: number): void {
@@ -106,13 +123,21 @@ export class SideStatements {
   /** `null` forgets the fact. */
   keep(key: string, value: string | null): void {
     if (value === null) this.#forget.run(key);
-    else this.#keep.run(key, value);
+    else this.#keep.run(key, value, factSum(key, value));
   }
 
+  /** Without damaged ones. A fact of an earlier version has no checksum. */
   kept(prefix: string): [string, string][] {
     const statement = this.#db
-      .prepare("select key, value from fact where instr(key, ?) = 1 order by key")
+      .prepare("select key, value, sum from fact where instr(key, ?) = 1 order by key")
       .raw();
-    return statement.all(prefix) as [string, string][];
+    const kept: [string, string][] = [];
+    for (const [key, value, sum] of statement.all(prefix) as [string, string, number | null][]) {
+      if (sum === null || sum === factSum(key, value)) kept.push([key, value]);
+      else this.#onDamaged(`fact ${key}`);
+    }
+    return kept;
   }
 }
+
+const factSum = (key: string, value: string): number => crc32(`${key.length}:${key};${value}`);

@@ -20,7 +20,7 @@ import { Pruner } from "./pruner.ts";
 import { Recoverer } from "./recoverer.ts";
 import { CallStatements } from "./statements.ts";
 import { SideStatements } from "./side-statements.ts";
-import type { StoredSession } from "./side-statements.ts";
+import type { Head, StoredSession } from "./side-statements.ts";
 import { WalKeeper } from "./wal-keeper.ts";
 
 /** Commands that write; a batch without any needs no transaction of its own kind. */
@@ -54,7 +54,7 @@ export class Writer {
   #warnings: string[] = [];
   #isSyncing = true;
   #isFull = false;
-  #head: { dbId: string; seq: number; commits: number };
+  #head: Head;
   #rows: number;
   #syncMs: number | undefined;
 
@@ -68,7 +68,9 @@ export class Writer {
         `call ${row.id} (row ${row.seq}) of ${options.path} is damaged and set aside: ${row.why}`,
       );
     });
-    this.#side = new SideStatements(db);
+    this.#side = new SideStatements(db, (what) => {
+      this.#warnings.push(`${what} of ${options.path} is damaged and not used`);
+    });
     this.#pruner = new Pruner(db, this.#calls, this.#side);
     this.#ballast = new Ballast(db, options);
     this.#wal = new WalKeeper(db, options.path);
