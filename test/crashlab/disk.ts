@@ -192,6 +192,15 @@ export class Disk {
     for (const naming of NAMINGS) this.#names[naming].sync(path);
   }
 
+  /** A file as the process sees it. */
+  read(path: string): Buffer | undefined {
+    const inode = this.#seen.get(path);
+    if (inode === undefined) return undefined;
+    const content = new Content(inode.synced);
+    for (const step of inode.steps) content.apply(step);
+    return Buffer.from(content.bytes());
+  }
+
   /** Writes what could be found after a power cut now into a folder that is empty. */
   writeImage(target: string, options: ImageOptions): void {
     const names = this.#names[options.naming].found(options);

@@ -157,6 +157,10 @@ export class History {
     return this.#calls.has(id);
   }
 
+  knowsSession(id: string): boolean {
+    return this.#sessions.has(id);
+  }
+
   /** Each span of operations after which this is what there is; none where it never was. */
   spansOfCall(id: string, text: string | undefined): Span[] {
     return spansOf(this.#calls.get(id), text, this.asked.length);
@@ -168,14 +172,12 @@ export class History {
     return spansOf(this.#facts.get(key), text, this.asked.length);
   }
 
-  /** The calls as they are after so many operations. */
-  rowsAfter(count: number): CallRow[] {
-    const rows: CallRow[] = [];
-    for (const versions of this.#calls.values()) {
-      const row = versions.findLast(({ from }) => from <= count)?.row;
-      if (row !== undefined) rows.push(row);
-    }
-    return rows;
+  /** What a call may be after that many operations; undefined among them: it may be missing. */
+  versionsOfCall(id: string, { least, most }: Span): (CallRow | undefined)[] {
+    const versions = this.#calls.get(id) ?? [];
+    return versions
+      .filter(({ from }, at) => from <= most && (versions[at + 1]?.from ?? Infinity) > least)
+      .map(({ row }) => row);
   }
 }
 

@@ -7,7 +7,7 @@ import type { CallRow } from "../../src/core/call.ts";
 import { recoverRow } from "../../src/store/recovery.ts";
 import { textOf } from "./history.ts";
 import type { History, Span } from "./history.ts";
-import type { Contents, Reopened } from "./reopen.ts";
+import type { Contents, Inspected, Reopened } from "./reopen.ts";
 
 /** What is wrong with one image: promises that were not kept, and things that never were. */
 export interface Judgement {
@@ -75,4 +75,51 @@ function judgeRecovery(reopened: Reopened, now: number, corrupt: string[]): void
   for (const [id, text] of reopened.recovered.calls)
     if (reopened.again.calls.get(id) !== text)
       corrupt.push(`${id} was changed by a second recovery`);
+}
+
+/**
+ * What is wrong with what a damaged journal handed out, after its recovery at `now`. A call that is in
+ * quarantine, or a session that was warned of, may be missing; nothing may be other than it was.
+ */
+export function judgeInspected(
+  history: History,
+  at: Span,
+  inspected: Inspected,
+  now: number,
+): string[] {
+  const problems: string[] = [];
+  const { calls, sessions, facts } = inspected.contents;
+  for (const id of history.callIds) {
+    const rows = history
+      .versionsOfCall(id, at)
+      .map((row) => (row === undefined ? undefined : (recoverRow(row, now, true)?.row ?? row)));
+    if (rows.some((row) => row !== undefined && inspected.quarantined.has(row.seq))) {
+      if (calls.has(id)) problems.push(`${id} is in quarantine and handed out`);
+      continue;
+    }
+    const text = calls.get(id);
+    const row = rows.find((each) => (each === undefined ? undefined : textOf(each)) === text);
+    if (row === undefined && (text !== undefined || !rows.includes(undefined)))
+      problems.push(text === undefined ? `${id} is missing` : `${id} is not what it was`);
+    if (inspected.foundById.get(id) !== text) problems.push(`${id} is another by its id`);
+    const isLive = row !== undefined && !isTerminal(row.state);
+    if (isLive !== inspected.live.includes(id)) problems.push(`${id} is not live as it should be`);
+  }
+  for (const id of calls.keys())
+    if (!history.knowsCall(id)) problems.push(`${id} was never asked for`);
+  const overlaps = (span: Span) => span.least <= at.most && span.most >= at.least;
+  for (const id of history.sessionIds) {
+    const isWarnedOf = inspected.warnings.some((warning) => warning.startsWith(`session ${id} `));
+    if (!isWarnedOf && !history.spansOfSession(id, sessions.get(id)).some(overlaps))
+      problems.push(`session ${id} is not what it was`);
+  }
+  for (const id of sessions.keys())
+    if (!history.knowsSession(id)) problems.push(`session ${id} was never asked for`);
+  // A damaged key can't be told by its name.
+  const isMissingFine = inspected.warnings.some((warning) => warning.startsWith("fact "));
+  for (const key of new Set([...history.factKeys, ...facts.keys()]))
+    if (isMissingFine && !facts.has(key)) continue;
+    else if (!history.spansOfFact(key, facts.get(key)).some(overlaps))
+      problems.push(`fact ${key} is not what it was`);
+  return problems;
 }

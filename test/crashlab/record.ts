@@ -38,7 +38,7 @@ export async function runPreloaded(
       stdio: ["ignore", stdout, "pipe"],
     });
     let stderr = "";
-    child.stderr.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
+    child.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
     await once(child, "close");
     return { code: child.exitCode, stdout: readFileSync(stdoutPath, "utf8"), stderr };
   } finally {

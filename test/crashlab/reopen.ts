@@ -2,6 +2,7 @@
  * Opens what was found on a disk with the code that a start of Holdfast runs (that of the journal
  * thread, in this process), recovers it, and reads all that it hands out.
  */
+import type { Database } from "better-sqlite3";
 import { realWorld } from "../../src/base/world.ts";
 import type { CallRow } from "../../src/core/call.ts";
 import { journalFiles, makeFolders } from "../../src/store/layout.ts";
@@ -53,8 +54,67 @@ export interface ReopenOptions {
   readonly dropsDelivered: boolean;
 }
 
+type Run = (...batch: Command[]) => readonly unknown[];
+
 /** Throws what a start would refuse with. */
 export function reopen(options: ReopenOptions): Reopened {
+  return withWriter(options, (run, writer, db, warnings) => {
+    const found = contents(run);
+    const first = recover(run, options.now);
+    const recovered = contents(run);
+    const second = recover(run, options.now);
+    return {
+      found,
+      recovered,
+      again: contents(run),
+      live: liveOf(first),
+      changes: [changesOf(first), changesOf(second)],
+      warnings,
+      wentBackwards: writer.wentBackwards,
+      integrity: String(db.pragma("integrity_check", { simple: true })),
+    };
+  });
+}
+
+/** What a damaged journal hands out, in the order in which a process asks. */
+export interface Inspected {
+  /** After recovery. */
+  readonly contents: Contents;
+  readonly live: readonly string[];
+  /** Calls that are found when they are asked for by id. */
+  readonly foundById: ReadonlyMap<string, string>;
+  /** Row numbers: an id may be what is damaged. */
+  readonly quarantined: ReadonlySet<number>;
+  readonly warnings: readonly string[];
+  readonly wentBackwards: boolean;
+}
+
+/** Throws what a start, or a reading, would be refused with. */
+export function inspect(options: ReopenOptions, ids: Iterable<string>): Inspected {
+  return withWriter(options, (run, writer, db, warnings) => {
+    const first = recover(run, options.now);
+    const foundById = new Map<string, string>();
+    for (const id of ids) {
+      const [values] = run(["find", id]) as [RowValues | undefined];
+      if (values !== undefined) foundById.set(id, textOf(readable(values)));
+    }
+    const read = contents(run);
+    const quarantined = db.prepare("select seq from quarantine").pluck().all() as number[];
+    return {
+      contents: read,
+      live: liveOf(first),
+      foundById,
+      quarantined: new Set(quarantined),
+      warnings,
+      wentBackwards: writer.wentBackwards,
+    };
+  });
+}
+
+function withWriter<T>(
+  options: ReopenOptions,
+  use: (run: Run, writer: Writer, db: Database, warnings: string[]) => T,
+): T {
   makeFolders(options.folder, options.upstream);
   const files = filesIn(options.folder, options.upstream);
   const db = openWriting(options.driver, files.path);
@@ -67,28 +127,20 @@ export function reopen(options: ReopenOptions): Reopened {
       warnings.push(...reply.warnings);
       return reply.results;
     };
-    const found = contents(run);
-    const [first] = run(["recover", options.now]) as [RecoveredRows];
-    const recovered = contents(run);
-    const [second] = run(["recover", options.now]) as [RecoveredRows];
-    return {
-      found,
-      recovered,
-      again: contents(run),
-      live: first.live.map((values) => readable(values).id),
-      changes: [changesOf(first), changesOf(second)],
-      warnings,
-      wentBackwards: writer.wentBackwards,
-      integrity: String(db.pragma("integrity_check", { simple: true })),
-    };
+    return use(run, writer, db, warnings);
   } finally {
     db.close();
   }
 }
 
+const recover = (run: Run, now: number): RecoveredRows =>
+  (run(["recover", now]) as [RecoveredRows])[0];
+
+const liveOf = ({ live }: RecoveredRows): string[] => live.map((values) => readable(values).id);
+
 const changesOf = ({ report }: RecoveredRows): number => report.expired + report.putInDoubt;
 
-function contents(run: (...batch: Command[]) => readonly unknown[]): Contents {
+function contents(run: Run): Contents {
   const [calls, sessions, facts] = run(["list", {}], ["sessions"], ["kept", "fact."]) as [
     RowValues[],
     string[],
