@@ -16,13 +16,7 @@ import type { Inspected } from "./reopen.ts";
 import type { StoreRun } from "./record.ts";
 import { isOfDisk } from "./trace.ts";
 
-export const NOTICES = [
-  "refused",
-  "went backwards",
-  "quarantined",
-  "harmless",
-  "MISSED",
-] as const;
+export const NOTICES = ["refused", "went backwards", "quarantined", "harmless", "MISSED"] as const;
 export type Notice = (typeof NOTICES)[number];
 
 export interface MutationFigures {

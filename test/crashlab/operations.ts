@@ -34,19 +34,25 @@ export const toStdout = (line: Line): void => {
   for (let at = 0; at < bytes.length;) at += writeSync(1, bytes, at);
 };
 
+/** What a workload needs of a journal. */
+export type Worked = Pick<
+  Journal,
+  "recover" | "admit" | "apply" | "applyLater" | "saveSession" | "keep" | "prune" | "close"
+>;
+
 /** Carries operations out on a journal, and says so before and after each. */
 export class Recorder {
   readonly #write: (line: Line) => void;
   #count = 0;
-  #journal: Journal;
+  #journal: Worked;
 
-  constructor(journal: Journal, write: (line: Line) => void) {
+  constructor(journal: Worked, write: (line: Line) => void) {
     this.#journal = journal;
     this.#write = write;
   }
 
   /** Goes on with another journal: the same one, opened again. */
-  use(journal: Journal): void {
+  use(journal: Worked): void {
     this.#journal = journal;
   }
 

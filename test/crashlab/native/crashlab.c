@@ -17,6 +17,7 @@
  *                                      the N-th call from now fails, and the COUNT - 1 after it
  *   /@crashlab/fail/none
  *   /@crashlab/slow/MS
+ *   /@crashlab/here                    says EEXIST: the library is there
  *   /@crashlab/fired                   says EEXIST if a call was made to fail since, else ENOENT
  *
  * A record is written after its call, in the same breath for all but fsync: what it says has happened.
@@ -64,8 +65,6 @@ struct head {
 
 #define FDS_MAX 4096
 #define IS_FILE 1
-#define IS_SOCKET 2
-#define IS_OTHER 4
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static char folder[4096];
@@ -73,6 +72,8 @@ static size_t folder_length;
 static int trace_fd = -1;
 static uint64_t order;
 static unsigned char fds[FDS_MAX];
+/* Whose descriptor it was when it was opened: some are closed by system calls that nobody can stand before. */
+static struct { dev_t device; ino_t inode; } files[FDS_MAX];
 
 static char fail_kind[16];
 static int fail_errno; /* 0: a short write */
@@ -89,7 +90,14 @@ static ssize_t raw_write(int fd, const void *bytes, size_t length) {
   return real(fd, bytes, length);
 }
 
-static int is_tracked(int fd, int what) { return fd >= 0 && fd < FDS_MAX && (fds[fd] & what); }
+static int is_file(int fd) {
+  struct stat about;
+  if (fd < 0 || fd >= FDS_MAX || fds[fd] != IS_FILE) return 0;
+  if (fstat(fd, &about) == 0 && about.st_dev == files[fd].device && about.st_ino == files[fd].inode)
+    return 1;
+  fds[fd] = 0;
+  return 0;
+}
 
 static int is_under(const char *path) {
   return folder_length > 0 && path && strncmp(path, folder, folder_length) == 0 &&
@@ -157,7 +165,7 @@ static int obey(const char *path) {
     errno = ENOENT;
   } else if (strncmp(text, "slow/", 5) == 0) {
     slow_ms = atol(text + 5);
-  } else if (strcmp(text, "fired") == 0 && has_fired) {
+  } else if (strcmp(text, "here") == 0 || (strcmp(text, "fired") == 0 && has_fired)) {
     errno = EEXIST;
   }
   pthread_mutex_unlock(&lock);
@@ -195,8 +203,11 @@ static int open_under(const char *path, int flags, mode_t mode) {
   if (fails_with_error("open")) return -1;
   pthread_mutex_lock(&lock);
   int fd = real(path, flags, mode);
-  if (fd >= 0 && fd < FDS_MAX) {
+  struct stat about;
+  if (fd >= 0 && fd < FDS_MAX && fstat(fd, &about) == 0) {
     fds[fd] = IS_FILE;
+    files[fd].device = about.st_dev;
+    files[fd].inode = about.st_ino;
     record(OPENED, fd, flags, path, NULL, 0);
   }
   pthread_mutex_unlock(&lock);
@@ -241,7 +252,7 @@ int close(int fd) {
   REAL(int, "close", int);
   if (fd < 0 || fd >= FDS_MAX || fds[fd] == 0) return real(fd);
   pthread_mutex_lock(&lock);
-  if (fds[fd] & IS_FILE) record(CLOSED, fd, 0, NULL, NULL, 0);
+  if (is_file(fd)) record(CLOSED, fd, 0, NULL, NULL, 0);
   fds[fd] = 0;
   int result = real(fd);
   pthread_mutex_unlock(&lock);
@@ -258,7 +269,7 @@ static ssize_t allowed(size_t length) {
 
 static ssize_t pwrite_under(int fd, const void *bytes, size_t length, off64_t offset) {
   REAL(ssize_t, "pwrite64", int, const void *, size_t, off64_t);
-  if (!is_tracked(fd, IS_FILE)) return real(fd, bytes, length, offset);
+  if (!is_file(fd)) return real(fd, bytes, length, offset);
   pthread_mutex_lock(&lock);
   ssize_t result = allowed(length);
   if (result >= 0) {
@@ -281,11 +292,8 @@ ssize_t pwrite(int fd, const void *bytes, size_t length, off_t offset) {
 static enum kind stream_of(int fd) {
   if (trace_fd < 0 || fd < 0 || fd >= FDS_MAX || fd == trace_fd || fd == 2) return 0;
   if (fd == 1) return TOLD;
-  if (fds[fd] == 0) {
-    struct stat about;
-    fds[fd] = fstat(fd, &about) == 0 && S_ISSOCK(about.st_mode) ? IS_SOCKET : IS_OTHER;
-  }
-  return fds[fd] == IS_SOCKET ? SENT : 0;
+  struct stat about;
+  return fstat(fd, &about) == 0 && S_ISSOCK(about.st_mode) ? SENT : 0;
 }
 
 static void record_parts(enum kind kind, int fd, int64_t offset, const struct iovec *parts,
@@ -302,12 +310,12 @@ static void record_parts(enum kind kind, int fd, int64_t offset, const struct io
 }
 
 ssize_t write(int fd, const void *bytes, size_t length) {
-  int is_file = is_tracked(fd, IS_FILE);
-  enum kind kind = is_file ? WRITTEN : stream_of(fd);
+  int is_ours = is_file(fd);
+  enum kind kind = is_ours ? WRITTEN : stream_of(fd);
   if (!kind) return raw_write(fd, bytes, length);
   pthread_mutex_lock(&lock);
-  int64_t offset = is_file ? lseek(fd, 0, SEEK_CUR) : 0;
-  ssize_t result = is_file ? allowed(length) : (ssize_t)length;
+  int64_t offset = is_ours ? lseek(fd, 0, SEEK_CUR) : 0;
+  ssize_t result = is_ours ? allowed(length) : (ssize_t)length;
   if (result >= 0) {
     result = raw_write(fd, bytes, (size_t)result);
     if (result > 0) record(kind, fd, offset, NULL, bytes, (size_t)result);
@@ -324,12 +332,12 @@ static size_t whole(const struct iovec *parts, int count) {
 
 ssize_t writev(int fd, const struct iovec *parts, int count) {
   REAL(ssize_t, "writev", int, const struct iovec *, int);
-  int is_file = is_tracked(fd, IS_FILE);
-  enum kind kind = is_file ? WRITTEN : stream_of(fd);
+  int is_ours = is_file(fd);
+  enum kind kind = is_ours ? WRITTEN : stream_of(fd);
   if (!kind) return real(fd, parts, count);
   pthread_mutex_lock(&lock);
-  int64_t offset = is_file ? lseek(fd, 0, SEEK_CUR) : 0;
-  ssize_t result = is_file && allowed(whole(parts, count)) < 0 ? -1 : real(fd, parts, count);
+  int64_t offset = is_ours ? lseek(fd, 0, SEEK_CUR) : 0;
+  ssize_t result = is_ours && allowed(whole(parts, count)) < 0 ? -1 : real(fd, parts, count);
   if (result > 0) record_parts(kind, fd, offset, parts, count, (size_t)result);
   pthread_mutex_unlock(&lock);
   return result;
@@ -337,7 +345,7 @@ ssize_t writev(int fd, const struct iovec *parts, int count) {
 
 ssize_t pwritev64(int fd, const struct iovec *parts, int count, off64_t offset) {
   REAL(ssize_t, "pwritev64", int, const struct iovec *, int, off64_t);
-  if (!is_tracked(fd, IS_FILE)) return real(fd, parts, count, offset);
+  if (!is_file(fd)) return real(fd, parts, count, offset);
   pthread_mutex_lock(&lock);
   ssize_t result = allowed(whole(parts, count)) < 0 ? -1 : real(fd, parts, count, offset);
   if (result > 0) record_parts(WRITTEN, fd, offset, parts, count, (size_t)result);
@@ -351,7 +359,7 @@ ssize_t pwritev(int fd, const struct iovec *parts, int count, off_t offset) {
 
 /* The call itself is not under the lock, so that others go on meanwhile, as they do. */
 static int synced(int fd, int (*real)(int)) {
-  if (!is_tracked(fd, IS_FILE)) return real(fd);
+  if (!is_file(fd)) return real(fd);
   if (fails_with_error("sync")) return -1;
   if (slow_ms > 0) {
     struct timespec time = {slow_ms / 1000, slow_ms % 1000 * 1000000};
@@ -378,7 +386,7 @@ int fdatasync(int fd) {
 
 static int truncate_under(int fd, off64_t size) {
   REAL(int, "ftruncate64", int, off64_t);
-  if (!is_tracked(fd, IS_FILE)) return real(fd, size);
+  if (!is_file(fd)) return real(fd, size);
   if (fails_with_error("truncate")) return -1;
   pthread_mutex_lock(&lock);
   int result = real(fd, size);
