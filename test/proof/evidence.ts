@@ -3,8 +3,12 @@
  * measured. Whoever drives Holdfast, the simulation, the crash lab or the chaos run, ends with one
  * `Evidence`; `check` alone says what it proves.
  *
- * Every call of a run carries a nonce that no other call of the run carries. Clients send it as the
- * argument `nonce`, upstreams write it down, and answers of tools repeat it.
+ * Every call of a run carries a nonce that no other call of the run carries, except a repetition: the same
+ * tool with the same arguments, asked again later on. Clients send it as the argument `nonce`, upstreams
+ * write it down, and answers of tools repeat it.
+ *
+ * Optional members make the checker stricter, or excuse what nobody could prevent. Where they are missing,
+ * it judges by what is there, and excuses nothing.
  */
 import type { CallRow, Executed, Safety } from "../../src/core/call.ts";
 
@@ -22,9 +26,11 @@ export interface Told {
   readonly callId: string | undefined;
 }
 
-/** One call as its client knows it. */
+/** One call as its client knows it. A repetition is one more, with the nonce of the call that it repeats. */
 export interface Asked {
   readonly nonce: string;
+  /** As `Told.at`. Needed of repetitions: what was answered before them matters to them. */
+  readonly at?: number;
   /** The driver that made it; one that returns to its session stays the same. */
   readonly client: string;
   readonly principal: string;
@@ -35,13 +41,19 @@ export interface Asked {
   readonly safety: Safety;
   /** Ascending within a session, in the order of asking. */
   readonly order: number;
+  /** Its client has one pipe: what it asked first arrived first. */
+  readonly isInOrder?: boolean;
   /** Proxies that had been started when it was asked: 1 for the first. */
   readonly incarnation: number;
   /** Its client withdrew it before it had an answer. */
   readonly isCancelled: boolean;
+  /** When Holdfast was told of that, as `Told.at`; undefined where it may not have been. */
+  readonly cancelledAt?: number;
+  /** The same instant by the clock that rows are written by, epoch ms. */
+  readonly cancelledAtMs?: number;
   /**
-   * Its client was gone before an answer could reach it and did not return for it: nobody was left
-   * to be told.
+   * Its client was gone before an answer could reach it and did not return for it, or could not: nobody
+   * was left to be told.
    */
   readonly isAbandoned: boolean;
   /** Its client was told that the call is kept: progress, task, ticket, deferral, priming event. */
@@ -61,6 +73,8 @@ export interface Execution {
   readonly requestId: string | undefined;
   /** The connection or process it came over: two with one name never lived at once. */
   readonly link: string;
+  /** What comes over this link comes in the order in which it was sent (a pipe, a WebSocket). */
+  readonly isOrdered?: boolean;
   /** The session (as `Asked.session`) whose connection it came over, where isolation tells. */
   readonly session?: string;
 }
@@ -72,8 +86,17 @@ export interface JournalView {
   readonly at: number;
   /** Which journal: rows of different ones are not compared. */
   readonly journal: string;
+  /**
+   * `memory`: its rows die with its process, and this is its only view. `abandoned`: its disk was lost in
+   * mid-life, and its process went on in memory. By default `disk`.
+   */
+  readonly kind?: "disk" | "memory" | "abandoned";
   /** The machine lost power before this view: rows of reads may be gone (durability, design §7). */
   readonly isAfterPowerLoss: boolean;
+  /** Since the view before, which was taken after a recovery, it was recovered once more, and nothing else. */
+  readonly isAfterSecondRecovery?: boolean;
+  /** The clock that rows are written by, epoch ms; without it nothing is past its retention. */
+  readonly atMs?: number;
   readonly rows: readonly CallRow[];
 }
 
@@ -84,6 +107,22 @@ export interface Fault {
   readonly kind: string;
   /** The calls it may have hit; undefined: any. */
   readonly nonces?: readonly string[];
+  /** The upstream said something untrue of these calls: an answer under the id of another one. */
+  readonly isLie?: boolean;
+}
+
+/** What Holdfast was told to keep to, where that is to be checked. */
+export interface Rules {
+  readonly callsPerSession?: number;
+  readonly callsPerUpstream?: number;
+  readonly callsPerProcess?: number;
+  /** Retention of payloads and of whole records, ms; by default nothing is ever dropped. */
+  readonly resultsMs?: number;
+  readonly recordsMs?: number;
+  /** The shield is on (design §5.5): repetitions after an unknown outcome are warned of once. */
+  readonly isShielded?: boolean;
+  /** How far two readings of one instant may lie apart, ms: 0 in a virtual world. */
+  readonly slackMs?: number;
 }
 
 /** What was measured, each where the run could. Units in the names. */
@@ -113,13 +152,19 @@ export interface Evidence {
   readonly views: readonly JournalView[];
   readonly faults: readonly Fault[];
   readonly measures: Measures;
+  readonly rules?: Rules;
+  /** Proxies that were started in all; by default as many as calls and views tell of. */
+  readonly incarnations?: number;
   /** What the proxy said was a bug of its own, or broke with. Must be empty. */
   readonly fatal: readonly string[];
 }
 
 /** An invariant of reliability design §5.5 that does not hold, and where. */
 export interface Finding {
-  /** "I1" … "I12", "L1" … "L4", "R1" … "R4"; "P4" and the like where only a promise names it; "fatal". */
+  /**
+   * "I1" … "I11", "L1" … "L4", "R1" … "R4"; "P5a", "P7", "S3" (shield), "T13" (cancelled) where these say
+   * more; "fatal".
+   */
   readonly invariant: string;
   readonly nonce: string | undefined;
   /** A sentence with what was seen, enough to begin to look. */

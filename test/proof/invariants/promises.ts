@@ -1,0 +1,115 @@
+/**
+ * What promises say beyond the invariants: nothing is sent after its hold, or after the time that its caller
+ * was told (P5a); nothing is sent, and nothing said, after its caller withdrew it (T13); a repetition of a
+ * call whose outcome is unknown is warned of once (S3); and over whose connection a call may go (I6).
+ */
+import { isTerminal } from "../../../src/core/call.ts";
+import type { Asked, Told } from "../evidence.ts";
+import { type Group, lastOf, type Ledger, type RowHistory, safetyOf } from "../ledger.ts";
+import type { Report } from "../report.ts";
+
+/** So long an outcome matters to a repetition. */
+const SHIELD_MS = 600_000;
+
+export function checkPromises(ledger: Ledger, report: Report): void {
+  for (const history of ledger.histories) checkDeadline(history, report);
+  const isShielded = ledger.evidence.rules?.isShielded === true;
+  const areAllOnDisk = ledger.journals.every(({ kind }) => kind === "disk");
+  for (const group of ledger.groups.values()) {
+    checkWithdrawn(ledger, group, report);
+    checkSessions(ledger, group, report);
+    if (isShielded && areAllOnDisk && group.asks.length > 1) checkWarned(group, report);
+  }
+}
+
+/** One clock wrote both instants. */
+function checkDeadline(history: RowHistory, report: Report): void {
+  const { sentAt, deadlineAt, id, acknowledgedAt } = lastOf(history);
+  if (sentAt === undefined || sentAt <= deadlineAt) return;
+  const until = acknowledgedAt === undefined ? "its hold" : "what its caller was told";
+  const text = `${id} was sent ${String(sentAt - deadlineAt)} ms after ${until} had ended`;
+  report.add("P5a", history.nonce, text);
+}
+
+function checkWithdrawn({ slackMs }: Ledger, group: Group, report: Report): void {
+  const { asks, rows, nonce } = group;
+  const [ask] = asks;
+  if (asks.length > 1 || ask?.cancelledAt === undefined) return;
+  const { cancelledAt, cancelledAtMs } = ask;
+  if (ask.told.some(({ at }) => at > cancelledAt + slackMs))
+    report.add("T13", nonce, `was answered after its client had withdrawn it`);
+  const [history] = rows;
+  if (history === undefined || rows.length > 1 || cancelledAtMs === undefined) return;
+  const { sentAt, acknowledgedAt, id } = lastOf(history);
+  // What was promised to run late runs: a repetition may wait for it.
+  if (acknowledgedAt !== undefined || sentAt === undefined) return;
+  if (sentAt <= cancelledAtMs + slackMs || mayHaveForgotten(history, cancelledAt)) return;
+  const text = `${id} was sent ${String(sentAt - cancelledAtMs)} ms after its client had withdrawn it`;
+  report.add("T13", nonce, text);
+}
+
+/** Its process died before the withdrawal was on disk, and nobody had been told of that. */
+function mayHaveForgotten({ journal, first, versions }: RowHistory, cancelledAt: number): boolean {
+  return versions.some((row, i) => {
+    const view = journal.views[first + i];
+    return view !== undefined && view.at >= cancelledAt && !isTerminal(row.state);
+  });
+}
+
+/** A call goes over the connection of its session, or of an equal one after its process died. */
+function checkSessions(
+  ledger: Ledger,
+  { asks, rows, executions, nonce }: Group,
+  report: Report,
+): void {
+  for (const { session, link } of executions) {
+    if (session === undefined || asks.length === 0) continue;
+    if (asks.some((ask) => ask.session === session)) continue;
+    // Nothing was asked in that session: whose it is can't be told.
+    const principal = ledger.principals.get(session);
+    const mayMove = asks.some(
+      (ask) =>
+        (principal ?? ask.principal) === ask.principal &&
+        (ask.incarnation < ledger.incarnations ||
+          ask.isAbandoned ||
+          rows.some((history) => lastOf(history).acknowledgedAt !== undefined)),
+    );
+    if (!mayMove) report.add("I6", nonce, `ran over ${link}, a connection of session ${session}`);
+  }
+}
+
+// ── The shield ──────────────────────────────────────────────────────────────────────────────────
+
+/** The first repetition after a caller was told "unknown" is told so again, of the same call. */
+function checkWarned(group: Group, report: Report): void {
+  const { asks, rows, nonce } = group;
+  if (safetyOf(group) === "read") return;
+  for (const history of rows) {
+    const row = lastOf(history);
+    if (row.executed !== "unknown" || row.state === "failed" || row.note !== undefined) continue;
+    const told = firstTold(asks, row.id);
+    const next = asks.find(({ at }) => told !== undefined && at !== undefined && at > told.at);
+    const answer = next?.told[0];
+    if (next === undefined || answer === undefined || isOlder(rows, history)) continue;
+    // Refused, by a bound or at the end: nothing was sent.
+    if (answer.executed === "no" || answer.callId === row.id) continue;
+    const text = `the call was repeated after ${row.id} had ended with an unknown outcome, and was not warned of it: ${answer.text}`;
+    report.add("S3", nonce, text);
+  }
+}
+
+function firstTold(asks: readonly Asked[], callId: string): Told | undefined {
+  const all = asks.flatMap(({ told }) => told).filter((one) => one.callId === callId);
+  return all.filter(({ executed }) => executed === "unknown").sort((a, b) => a.at - b.at)[0];
+}
+
+/** Something else may be remembered of that call: a parallel one, or nothing after ten minutes. */
+function isOlder(rows: readonly RowHistory[], history: RowHistory): boolean {
+  const { settledAt, sessionId } = lastOf(history);
+  if (settledAt === undefined || sessionId === "") return true;
+  return rows.some((other) => {
+    if (other === history) return false;
+    const { acceptedAt } = lastOf(other);
+    return acceptedAt <= settledAt || acceptedAt > settledAt + SHIELD_MS;
+  });
+}
