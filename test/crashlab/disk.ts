@@ -157,10 +157,11 @@ export class Disk {
       case "unlinked":
         this.#name(record.path, undefined);
         break;
+      case "linked":
       case "renamed": {
         const inode = this.#seen.get(record.path);
         this.#name(record.bytes.toString(), inode);
-        this.#name(record.path, undefined);
+        if (record.kind === "renamed") this.#name(record.path, undefined);
         break;
       }
       default:

@@ -42,7 +42,7 @@ export interface ImageOptions extends Pick<ReopenOptions, "driver" | "upstream">
   readonly place: string;
 }
 
-interface Instant {
+export interface Instant {
   /** Everything before this record has happened. */
   readonly at: number;
   readonly mode: Mode;
@@ -86,7 +86,10 @@ function applyIfOfDisk(disk: Disk, record: TraceRecord | undefined): void {
 }
 
 /** In order of time. Modes take turns; one name in four is treated as POSIX allows. */
-function instants(records: readonly TraceRecord[], options: ImageOptions): Instant[] {
+export function instants(
+  records: readonly TraceRecord[],
+  options: Pick<ImageOptions, "images" | "seed">,
+): Instant[] {
   const random = randomFrom(options.seed);
   const places = records.flatMap((record, at) => (isOfDisk(record) ? [at] : []));
   const made = Array.from({ length: options.images }, (_, number): Instant => {

@@ -13,6 +13,7 @@ const KINDS = [
   "made_folder",
   "told",
   "sent",
+  "linked",
 ] as const;
 
 export interface TraceRecord {
@@ -24,7 +25,7 @@ export interface TraceRecord {
   /** Of a write; the new size of a truncation; the flags of an opening. */
   readonly offset: number;
   readonly path: string;
-  /** What was written; the new path of a renaming. */
+  /** What was written; the new path of a renaming or linking. */
   readonly bytes: Buffer;
 }
 

@@ -50,7 +50,8 @@ enum kind {
   CLOSED,
   MADE_FOLDER,
   TOLD,
-  SENT
+  SENT,
+  LINKED
 };
 
 /* One record: this head, then the path, then the bytes. Little endian, as the machine is. */
@@ -425,6 +426,16 @@ int mkdir(const char *path, mode_t mode) {
   pthread_mutex_lock(&lock);
   int result = real(path, mode);
   if (result == 0) record(MADE_FOLDER, -1, 0, path, NULL, 0);
+  pthread_mutex_unlock(&lock);
+  return result;
+}
+
+int link(const char *from, const char *to) {
+  REAL(int, "link", const char *, const char *);
+  if (!is_under(to)) return real(from, to);
+  pthread_mutex_lock(&lock);
+  int result = real(from, to);
+  if (result == 0) record(LINKED, -1, 0, from, to, strlen(to));
   pthread_mutex_unlock(&lock);
   return result;
 }
