@@ -386,6 +386,17 @@ describe("trouble", () => {
     await journal.close();
   });
 
+  it("keeps the WAL small where small changes are made to calls with large requests", async () => {
+    const { journal } = await aSqliteJournal(aFolder());
+    const request = `"${"x".repeat(200_000)}"`;
+    const calls = Array.from({ length: 100 }, () => aCall({ state: "sent", request }));
+    for (const call of calls) await journal.admit(call);
+    for (const { id } of calls) expect(await journal.apply(settle(id), true)).toBe(true);
+    // 4 MiB, and what the two batches beside the checkpoint may write.
+    expect(journal.stats().walBytes).toBeLessThan(6 * 1024 * 1024);
+    await journal.close();
+  });
+
   it("sets a damaged call aside: reported, not live, not found, not changed, not deleted", async () => {
     const folder = aFolder();
     const first = await aSqliteJournal(folder);

@@ -138,7 +138,6 @@ export class Writer {
       this.#side.moveHead(this.#head.seq, this.#head.commits);
       const before = this.#world.monotonic();
       this.#commit.run();
-      this.#wal.wrote(batch);
       if (isSynced) this.#syncMs = this.#world.monotonic() - before;
       return results;
     } catch (error) {
