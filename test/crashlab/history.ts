@@ -34,7 +34,11 @@ interface Version {
   readonly row: CallRow | undefined;
 }
 
-export const textOf = (row: CallRow): string => JSON.stringify(encodeRow(row));
+/** All of a row as one text, with lengths that keep neighbours apart; quicker than JSON. */
+export const textOf = (row: CallRow): string =>
+  encodeRow(row)
+    .map((value) => (typeof value === "string" ? `${value.length}:${value}` : String(value)))
+    .join();
 
 /** Pairs lines up; operations that were refused never count. In the order of asking. */
 export function askedOf(lines: readonly { order: number; line: Line }[]): Asked[] {

@@ -3,7 +3,7 @@ import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { errorText } from "../../src/base/errors.ts";
 import { randomFrom } from "../support/random.ts";
-import { Disk, MODES, NAMINGS } from "./disk.ts";
+import { Disk, MODES } from "./disk.ts";
 import type { Mode, Naming } from "./disk.ts";
 import { History } from "./history.ts";
 import { judge } from "./judge.ts";
@@ -28,6 +28,8 @@ export interface ImageFigures {
   readonly corrupt: number;
   /** Images with anything lost. */
   readonly losing: number;
+  /** The longest WAL of the runs: beyond its bound it is written again from its beginning. */
+  readonly walPeakBytes: number;
   /** The first of them. */
   readonly findings: readonly Finding[];
   readonly seconds: number;
@@ -78,7 +80,19 @@ export function runImages(run: StoreRun, options: ImageOptions): ImageFigures {
         figures.findings.push({ ...judgement, image: JSON.stringify(instant) });
   }
   const seconds = (performance.now() - startedAt) / 1000;
-  return { images: options.images, byMode, ...figures, seconds };
+  const walPeakBytes = walPeakOf(run.records);
+  return { images: options.images, byMode, ...figures, walPeakBytes, seconds };
+}
+
+function walPeakOf(records: readonly TraceRecord[]): number {
+  const wals = new Set<number>();
+  let peak = 0;
+  for (const { kind, fd, path, offset, bytes } of records) {
+    if (kind === "opened" && path.endsWith("-wal")) wals.add(fd);
+    else if (kind === "opened") wals.delete(fd);
+    if (kind === "written" && wals.has(fd)) peak = Math.max(peak, offset + bytes.length);
+  }
+  return peak;
 }
 
 function applyIfOfDisk(disk: Disk, record: TraceRecord | undefined): void {
@@ -94,7 +108,7 @@ export function instants(
   const places = records.flatMap((record, at) => (isOfDisk(record) ? [at] : []));
   const made = Array.from({ length: options.images }, (_, number): Instant => {
     const mode = MODES[number % MODES.length] ?? "drop";
-    const naming = NAMINGS[random() < 0.25 ? 1 : 0] ?? "journalled";
+    const naming: Naming = random() < 0.25 ? "posix" : "journalled";
     const at = (places[Math.floor(random() * places.length)] ?? 0) + 1;
     return { at, mode, naming, seed: Math.floor(random() * 2 ** 31) };
   });

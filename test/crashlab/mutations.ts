@@ -23,7 +23,7 @@ export interface MutationFigures {
   readonly count: number;
   readonly missed: number;
   /** By kind of damage, how often each thing came of it. */
-  readonly table: ReadonlyMap<string, Readonly<Record<Notice, number>>>;
+  readonly table: Record<string, Record<Notice, number>>;
   /** What was missed, in words. */
   readonly findings: readonly string[];
 }
@@ -53,21 +53,20 @@ export function filesAt(run: StoreRun, count: number, upstream: string): Files {
 }
 
 export function runMutations(sources: Sources, options: MutationOptions): MutationFigures {
-  const table = new Map<string, Record<Notice, number>>();
+  const table: MutationFigures["table"] = {};
   const findings: string[] = [];
   let count = 0;
   for (const damage of damages(sources, options.each, options.seed)) {
     const { notice, text } = tryDamage(damage, options);
-    const row = table.get(damage.kind) ?? newRow();
+    const row = (table[damage.kind] ??= newRow());
     row[notice]++;
-    table.set(damage.kind, row);
     count++;
     if (notice === "MISSED") findings.push(`${damage.kind} (${damage.where}): ${text}`);
   }
   return { count, missed: findings.length, table, findings };
 }
 
-const newRow = (): Record<Notice, number> => ({
+export const newRow = (): Record<Notice, number> => ({
   refused: 0,
   "went backwards": 0,
   quarantined: 0,
