@@ -17,7 +17,7 @@ export default defineConfig({
     projects: [
       project(
         "unit",
-        ["test/*.test.ts", "test/{base,wire,core,engine,observe,app}/**/*.test.ts"],
+        ["test/*.test.ts", "test/{base,wire,core,engine,observe,app,proof,mutants}/**/*.test.ts"],
         20_000,
       ),
       project("store", ["test/store/**/*.test.ts"], 60_000),

@@ -5,6 +5,7 @@
 import type { TransportKind } from "./core/transport.ts";
 import type { Batch, Malformed, Message } from "./wire/message.ts";
 import type { CallChange, CallRow } from "./core/call.ts";
+import type { CallFilter as Filter, JournalFilter } from "./core/call-filter.ts";
 import type { Failure } from "./core/failure.ts";
 import type { Outcome } from "./core/verdict.ts";
 import type { SessionRow } from "./core/session.ts";
@@ -25,14 +26,7 @@ export interface Recovery {
   readonly remembered: readonly CallRow[];
 }
 
-/** Which rows to list; every filter given must hold. Newest first. */
-export interface CallFilter {
-  readonly states?: readonly string[];
-  readonly sessionId?: string;
-  /** Only calls whose outcome nobody was given yet, live ones among them. */
-  readonly isUndelivered?: boolean;
-  readonly limit?: number;
-}
+export type CallFilter = Filter;
 
 /**
  * The durable record of calls. One method is one atomic statement; a promise resolves after the commit
@@ -49,7 +43,7 @@ export interface Journal {
   /** Like `apply` for changes that nobody waits for (`deliver`); goes with a later commit. */
   applyLater(change: CallChange): void;
   find(id: string): Promise<CallRow | undefined>;
-  list(filter: CallFilter): Promise<readonly CallRow[]>;
+  list(filter: JournalFilter): Promise<readonly CallRow[]>;
   /** Survives the process once it resolves, not the power. */
   saveSession(row: SessionRow): Promise<void>;
   findSession(id: string): Promise<SessionRow | undefined>;
@@ -230,7 +224,7 @@ export interface Door {
   /**
    * Gives a client that returned with a key its session back, over `link`, from the journal if this
    * process does not have it. Undefined where there is none for it: unknown, ended, expired, another
-   * principal's or another upstream's.
+   * principal's or another upstream's. Rejects where it could not be looked up, or this process ends.
    */
   resume(link: ClientLink & { readonly key: string }): Promise<ClientHandler | undefined>;
   /**

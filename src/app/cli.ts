@@ -39,6 +39,12 @@ const code = await runCommandLine(process.argv.slice(2), {
   error: (text) => {
     write(process.stderr, text);
   },
+  outTaken: async () => {
+    if (!process.stdout.writableNeedDrain) return;
+    const drained = new Promise((resolve) => process.stdout.once("drain", resolve));
+    await Promise.race([drained, unread.promise]);
+  },
+  input: () => process.stdin,
   interrupted,
   runProxy: async (plan) => {
     const ended = await (await import("./main.ts")).runProxy(plan);

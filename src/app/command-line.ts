@@ -24,6 +24,9 @@ const VERBS = [
   "restart",
   "token",
   "doctor",
+  "verify",
+  "export",
+  "import",
 ];
 
 /** Answers with the exit code; errors of use and configuration are told on stderr. */

@@ -2,6 +2,7 @@
 import { errorText, JournalError, RefusedError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import type { Log } from "../ports.ts";
+import { examine } from "../store/examine.ts";
 import type { ReadJournal } from "../store/reader.ts";
 import {
   openForCommand,
@@ -50,11 +51,17 @@ async function isAlive(owner: Owner, world: World): Promise<boolean> {
   }
 }
 
+/** Nobody that is known to have it has it: its lock tells the rest. */
+const isOwnerAlive = async (fact: string | undefined, world: World): Promise<boolean> => {
+  const owner = readOwner(fact);
+  return owner !== undefined && isAlive(owner, world);
+};
+
 async function summary(journal: ReadJournal, world: World): Promise<JournalSummary> {
   const owner = readOwner(journal.facts.get("owner"));
   return {
     path: journal.path,
-    upstream: owner?.name ?? journal.upstreamDigest16,
+    upstream: owner?.name ?? journal.facts.get("name") ?? journal.upstreamDigest16,
     ownerPid: owner !== undefined && (await isAlive(owner, world)) ? owner.pid : undefined,
     counts: journal.counts,
     isAbandoned: journal.isAbandoned,
@@ -89,6 +96,20 @@ export function journalReader(stateFolder: string, world: World, log: Log): Jour
       const journal = (await readJournals(stateFolder)).find((one) => one.path === path);
       if (journal === undefined) throw new RefusedError(`${path} is not there any more`);
       return openForCommand(world, log, stateFolder, journal);
+    },
+    examine: async (cache, isRepairing) => {
+      const examined = await examine({
+        world,
+        folder: stateFolder,
+        cache,
+        isRepairing,
+        isAlive: (owner) => isOwnerAlive(owner, world),
+      });
+      const journals = examined.journals.map((journal) => ({
+        ...journal,
+        upstream: readOwner(journal.owner)?.name ?? journal.upstreamDigest16,
+      }));
+      return { ...examined, journals };
     },
   };
 }

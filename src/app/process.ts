@@ -59,6 +59,15 @@ export interface JournalPlan extends Pick<
   readonly target: string;
 }
 
+/** A damaged note is as good as none: it must not keep every start from serving. */
+function readNote(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown;
+  } catch {
+    return undefined;
+  }
+}
+
 export class EngineProcess {
   readonly #plan: ProcessPlan;
   readonly #hooks: ProcessHooks;
@@ -124,8 +133,8 @@ export class EngineProcess {
     const recovery = await own.recover(this.world.now());
     await this.proxy.recover([
       { journal: own, recovery, isAbandoned: false, isCaretaken: false },
-      ...leftovers.map(({ journal, recovery, heldBecause }) => {
-        return { journal, recovery, isAbandoned: heldBecause !== undefined, isCaretaken: true };
+      ...leftovers.map(({ journal, recovery, isAbandoned }) => {
+        return { journal, recovery, isAbandoned, isCaretaken: true };
       }),
     ]);
     await own.keep(
@@ -138,7 +147,7 @@ export class EngineProcess {
   /** A child that outlived its proxy would work beside its successor. */
   async #endLeftoverChildren(journal: Journal): Promise<void> {
     for (const [key, text] of await journal.kept("child:")) {
-      const child: unknown = JSON.parse(text);
+      const child = readNote(text);
       if (isObject(child) && typeof child["pid"] === "number") {
         const startedAt = String(child["startedAt"]);
         const isKilled = killLeftoverGroup({ pid: child["pid"], startedAt });

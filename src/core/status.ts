@@ -22,8 +22,16 @@ export interface RecoveryReport {
   readonly found: Readonly<Record<string, number>>;
   readonly expired: number;
   readonly putInDoubt: number;
-  /** Set when the journal holds less than was once synced: a restored backup or a lost WAL. */
-  readonly wentBackwards?: { readonly expectedSeq: number; readonly foundSeq: number };
+  /**
+   * Set when calls of the journal may have run since it was written: it holds less than was once synced
+   * (a lost WAL, an older copy), or came out of a file (an import, a restored backup).
+   */
+  readonly wentBackwards?: {
+    readonly expectedSeq: number;
+    readonly foundSeq: number;
+    /** Of a journal that came out of a file, what was done, in words: "imported from …". */
+    readonly because?: string;
+  };
 }
 
 export interface JournalStats {
@@ -111,7 +119,7 @@ export interface ProxyStatus {
   readonly sessions: readonly SessionStatus[];
   /** Undefined for a wrapping proxy. */
   readonly serving: ServingStatus | undefined;
-  /** Calls left by a dead process that wait for a person: their credentials were others. */
+  /** Calls left by a dead process that wait for a person: no process may run them by itself. */
   readonly heldForPerson: number;
   readonly journal: JournalStats;
   readonly recovery: RecoveryReport | undefined;

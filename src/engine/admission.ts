@@ -174,12 +174,12 @@ export class Admission {
     const isTool = method.role === "tool";
     const facts = this.#line.cataloguer.tool(tool);
     const safety = isTool ? toolSafety(settings, tool, facts) : method.safety;
+    const { principal, createdAt } = this.#member.session;
     const hasPrint = isTool && safety !== "read" && settings.shield !== "off";
     const print = () => {
       // From the text, not the parsed value: 64-bit ids must not be rounded into one another.
       const args = memberOf(request.text, "params", "arguments");
       const argsText = args === undefined ? "{}" : request.text.slice(args.start, args.end);
-      const { principal } = this.#member.session;
       const { upstream, credentials } = identity;
       const scope = canonical([principal, upstream, credentials, tool ?? ""]);
       return `${scope} ${canonicalText(argsText)}`;
@@ -196,7 +196,9 @@ export class Admission {
       fingerprint: hasPrint ? world.digest(identity.key, print()) : undefined,
       schema: isTool && facts.isKnown ? this.#schemaDigest(facts.schema) : undefined,
       request: request.text,
-      acceptedAt: waiter.since,
+      // Never before its session, also where the clock was set back meanwhile: what is older is taken
+      // for an earlier session's.
+      acceptedAt: Math.max(waiter.since, createdAt),
       deadlineAt: waiter.holdUntil,
       // All members in one literal: a spread with new members costs V8 several times as much, and
       // this is the path of every call.

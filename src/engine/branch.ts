@@ -115,10 +115,11 @@ export class Branch implements Door {
   }
 
   async resume(link: ClientLink & { readonly key: string }): Promise<ClientHandler | undefined> {
-    const journal = await this.context.journal();
     const keyDigest = keyDigestOf(this.context, link.key);
-    const row = await journal.findSession(sessionIdOf(keyDigest));
+    const row = await (await this.context.journal()).findSession(sessionIdOf(keyDigest));
     if (row?.keyDigest !== keyDigest || !this.#mayHave(row, link)) return undefined;
+    // To say that there is no such session would make its client forget it; the next process has it.
+    if (this.#isEnding) throw new Error(`'${this.name}' is being taken out of service`);
     return this.#take(row, link);
   }
 

@@ -71,8 +71,12 @@ function reasonsOf(parts: StatusParts, sessions: readonly SessionStatus[]): read
     reasons.add(`the journal is in memory only: ${journal.degraded}`);
   if (heldForPerson > 0)
     reasons.add(`${String(heldForPerson)} calls of an earlier process wait for a person`);
-  if (opened.some((report) => report.wentBackwards !== undefined))
-    reasons.add("the journal holds less than was once written to it");
+  for (const { wentBackwards } of opened) {
+    if (wentBackwards === undefined) continue;
+    const { because } = wentBackwards;
+    if (because === undefined) reasons.add("the journal holds less than was once written to it");
+    else reasons.add(`a journal was ${because}`);
+  }
   if (serving?.problem !== undefined)
     reasons.add(`the configuration on disk is not used: ${serving.problem}`);
   if (serving?.doorTrouble !== undefined)

@@ -4,7 +4,7 @@
  * it runs; from then on its client may leave and come back for the answer.
  *
  * LR1. No change of a call is written before its row: whoever changes it waits for the recording.
- * LR2. A read that the journal can't take goes on without it.
+ * LR2. A read that the journal can't take goes on without it; only a journal that is lost ends the process.
  */
 import { JournalError } from "../base/errors.ts";
 import type { EngineContext } from "./context.ts";
@@ -29,7 +29,7 @@ export function recordLater(context: EngineContext, call: LiveCall): void {
           for (const waiter of call.waiters) waiter.accepted?.(call.row.id);
         },
         (error: unknown) => {
-          if (!(error instanceof JournalError)) fatal(error);
+          if (!(error instanceof JournalError) || error.trouble === "io") fatal(error);
           else log("debug", "a read in flight is not on disk", { cause: error.message });
         },
       )

@@ -2,8 +2,8 @@
  * Takes over the calls of one upstream that a dead process left behind: judges what was in doubt, and runs what was queued
  * over a connection initialised as the original client's was.
  *
- * X1. A call is never run with other credentials, from an abandoned journal, or, if it is unsafe, from
- *     a journal that went backwards: those wait for a person until they expire.
+ * X1. A call is never run with other credentials, from an abandoned journal, or, unless it only reads,
+ *     from one that went backwards or came out of a file: those wait for a person until they expire.
  * X2. Left-over calls run in order, in the late lane: new calls never wait behind them.
  */
 import type { CallChange, CallRow } from "../core/call.ts";
@@ -156,7 +156,7 @@ export class Rescuer {
       leftover.isAbandoned ||
       row.credentials !== identity.credentials ||
       row.upstream !== identity.upstream ||
-      (leftover.recovery.report.wentBackwards !== undefined && row.safety === "unsafe")
+      (leftover.recovery.report.wentBackwards !== undefined && row.safety !== "read")
     );
   }
 

@@ -69,7 +69,7 @@ export class Returning {
       const filter = { sessionId: member.session.id, isUndelivered: true, limit: MISSED_MAX };
       const rows = [...(await journal.list(filter))].sort((a, b) => a.seq - b.seq);
       for (const row of rows) {
-        if (!this.#isOwn(row) || row.cause?.startsWith(BY_CALLER)) continue;
+        if (!this.#isOwn(row) || this.#isTakenBack(row)) continue;
         // A person's repetition answers no request of the client's.
         if (row.redriveOf !== undefined) continue;
         // Its answer may have crossed this look on the way, or said that the call runs late.
@@ -84,6 +84,12 @@ export class Returning {
   #isOwn({ sessionId, acceptedAt }: CallRow): boolean {
     const { session } = this.#parts.member;
     return sessionId === session.id && acceptedAt >= session.createdAt;
+  }
+
+  /** Its client does not want to hear of it: it ended by that, or is still waited for in vain. */
+  #isTakenBack({ id, cause }: CallRow): boolean {
+    const givenUp = this.#parts.registry.find(id)?.call.givenUp;
+    return (givenUp ?? cause)?.startsWith(BY_CALLER) === true;
   }
 
   /** A call that runs or waits. `row`: as it is on disk, with its payload. */
@@ -129,7 +135,9 @@ export class Returning {
     this.#context.tally.answered++;
     this.#parts.registry.gave(row.id);
     if (!countsAsDelivered(row)) return true;
-    this.#parts.registry.shield.forget(row.fingerprint, row.id);
+    // Of an unknown outcome a repetition is warned, whoever was told of it before.
+    const isDoubt = row.executed === "unknown" && row.state !== "failed";
+    if (!isDoubt) this.#parts.registry.shield.forget(row.fingerprint, row.id);
     journal.applyLater({ kind: "deliver", id: row.id, at: this.#context.world.now() });
     return true;
   }

@@ -35,7 +35,10 @@ export class Scribe {
     this.#hooks = hooks;
   }
 
-  /** Inserts the call's row. False where the journal would not take it; its caller has been told. */
+  /**
+   * Inserts the call's row. False where the journal would not take it; its caller has been told. Rejects
+   * where the journal is lost: the row may be on disk all the same, and a next process would run it.
+   */
   async admit(call: LiveCall): Promise<boolean> {
     call.isJournalled = true;
     try {
@@ -44,7 +47,7 @@ export class Scribe {
       for (const waiter of call.waiters) waiter.accepted?.(call.row.id);
       return true;
     } catch (error) {
-      if (!(error instanceof JournalError)) throw error;
+      if (!(error instanceof JournalError) || error.trouble === "io") throw error;
       this.#refuse(call, error);
       return false;
     }

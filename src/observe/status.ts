@@ -83,13 +83,13 @@ function recoveryLines(status: ProxyStatus, paint: Paint): string[] {
       `${String(recovery.expired)} expired, ${String(recovery.putInDoubt)} put in doubt`,
   ];
   if (recovery.wentBackwards !== undefined) {
-    const { expectedSeq, foundSeq } = recovery.wentBackwards;
-    lines.push(
-      paint.red(
-        `recovery the journal went backwards: it ends at ${String(foundSeq)}, ` +
-          `and ${String(expectedSeq)} was written once`,
-      ),
-    );
+    const { expectedSeq, foundSeq, because } = recovery.wentBackwards;
+    const what =
+      because === undefined
+        ? `the journal went backwards: it ends at ${String(foundSeq)}, ` +
+          `and ${String(expectedSeq)} was written once`
+        : `the journal was ${because}`;
+    lines.push(paint.red(`recovery ${what}`));
   }
   return lines;
 }
@@ -116,8 +116,8 @@ export function renderStatus(status: ProxyStatus, paint: Paint): string {
   );
   if (status.heldForPerson > 0) {
     lines.push(
-      `  held     ${many(status.heldForPerson, "call")} of an earlier process with other credentials ` +
-        "wait for you: holdfast calls list --state queued",
+      `  held     ${many(status.heldForPerson, "call")} of an earlier process wait for you: ` +
+        "holdfast calls list --state queued",
     );
   }
   const failures = countsText(status.failures);

@@ -9,11 +9,13 @@
 import { ConfigError, JournalError, errorText } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import type { Journal, Log, Recovery } from "../ports.ts";
+import { whyHeld } from "./held-mark.ts";
 import { journalFiles, journalNumbers, makeFolders, networkFileSystem } from "./layout.ts";
 import type { JournalFiles } from "./layout.ts";
 import { clearAbandoned, isMarkedAbandoned } from "./marks.ts";
 import { openMemoryJournal } from "./memory.ts";
 import { resilientJournal } from "./resilient.ts";
+import { clearDrafts } from "./drafts.ts";
 import { loadDriver } from "./sqlite/connection.ts";
 import type { Driver } from "./sqlite/connection.ts";
 import { tryLock } from "./sqlite/lock.ts";
@@ -44,7 +46,10 @@ export interface Leftover {
   readonly journal: Journal;
   readonly recovery: Recovery;
   readonly path: string;
-  /** Set where none of its live calls may be run, in words: they may have run since. */
+  /**
+   * Set where its live calls may have run since, in words. Of an abandoned journal none may be run, of
+   * another no call but a read.
+   */
   readonly heldBecause: string | undefined;
   readonly isAbandoned: boolean;
 }
@@ -103,6 +108,7 @@ class Opener {
     const network = networkFileSystem(folder, process.platform);
     if (network !== undefined)
       throw new JournalError("io", `${folder} is on a network file system (${network})`);
+    clearDrafts(this.#driver, folder, upstreamDigest);
     const { own, number } = await this.#openOwn();
     const others = journalNumbers(folder, upstreamDigest).filter((other) => other !== number);
     for (const other of others) {
@@ -157,16 +163,19 @@ class Opener {
 
   async #careFor(files: JournalFiles, opened: OpenedJournal): Promise<void> {
     const isAbandoned = isMarkedAbandoned(files.abandonedPath);
+    const recovery = await opened.journal.recover(this.#options.world.now());
+    const mark = recovery.report.wentBackwards;
     const heldBecause = isAbandoned
       ? `${files.path} was given up after a disk error while its process went on`
-      : opened.wentBackwards
-        ? `${files.path} holds less than it once did (a restored backup?)`
-        : undefined;
-    const recovery = await opened.journal.recover(this.#options.world.now());
+      : mark === undefined
+        ? undefined
+        : whyHeld(files.path, mark);
     const { path } = files;
     this.#leftovers.push({ journal: opened.journal, recovery, path, heldBecause, isAbandoned });
     if (heldBecause !== undefined)
-      this.#report(`${heldBecause}; ${recovery.live.length} calls in it wait for a person`);
+      this.#report(
+        `${heldBecause}; ${heldIn(recovery, isAbandoned)} calls in it wait for a person`,
+      );
   }
 
   /**
@@ -193,6 +202,7 @@ class Opener {
         highWaterPath: files.highWaterPath,
         ballastPath: files.ballastPath,
         ...(pagesMax === undefined ? {} : { pagesMax }),
+        isAbandoned: isMarkedAbandoned(files.abandonedPath),
         onGone: lock.release,
       });
     } catch (error) {
@@ -220,4 +230,9 @@ class Opener {
     this.#troubles.push(text);
     this.#options.log("error", text);
   }
+}
+
+/** Reads may run again, whatever became of them; of an abandoned journal nothing is known. */
+function heldIn({ live }: Recovery, isAbandoned: boolean): number {
+  return isAbandoned ? live.length : live.filter(({ safety }) => safety !== "read").length;
 }

@@ -1,6 +1,7 @@
 /**
  * Where the files of journals are: `<state folder>/journals/<upstream digest, 16>/<n>.db` and beside it
- * `<n>.lock.db`, `<n>.hwm`, `<n>.abandoned`; one `ballast` for the whole state folder.
+ * `<n>.lock.db`, `<n>.hwm`, `<n>.abandoned`, `<n>.db.draft` while it is made from a file; one `ballast`
+ * for the whole state folder.
  */
 import {
   closeSync,
@@ -20,6 +21,7 @@ export interface JournalFiles {
   readonly highWaterPath: string;
   readonly abandonedPath: string;
   readonly ballastPath: string;
+  readonly draftPath: string;
 }
 
 export function upstreamFolder(folder: string, upstreamDigest: string): string {
@@ -35,24 +37,38 @@ export function journalFiles(folder: string, upstreamDigest: string, number: num
     highWaterPath: `${base}.hwm`,
     abandonedPath: `${base}.abandoned`,
     ballastPath: join(folder, "ballast"),
+    draftPath: `${base}.db.draft`,
   };
 }
 
 /** Numbers of the journals of an upstream, ascending. */
 export function journalNumbers(folder: string, upstreamDigest: string): number[] {
+  return numbersOf(folder, upstreamDigest, /^([1-9][0-9]*)\.db$/);
+}
+
+/** Numbers of journals that are being made, or whose making was killed. */
+export function draftNumbers(folder: string, upstreamDigest: string): number[] {
+  return numbersOf(folder, upstreamDigest, /^([1-9][0-9]*)\.db\.draft(?:-wal|-shm)?$/);
+}
+
+function numbersOf(folder: string, upstreamDigest: string, pattern: RegExp): number[] {
   const path = upstreamFolder(folder, upstreamDigest);
   if (!existsSync(path)) return [];
-  return readdirSync(path)
-    .map((name) => /^([1-9][0-9]*)\.db$/.exec(name)?.[1])
+  const numbers = readdirSync(path)
+    .map((name) => pattern.exec(name)?.[1])
     .filter((digits) => digits !== undefined)
-    .map(Number)
-    .sort((a, b) => a - b);
+    .map(Number);
+  return [...new Set(numbers)].sort((a, b) => a - b);
 }
 
 /** Digests of the upstreams that have journals in this state folder. */
 export function upstreamsWithJournals(folder: string): string[] {
   const path = join(folder, "journals");
-  return existsSync(path) ? readdirSync(path).sort() : [];
+  if (!existsSync(path)) return [];
+  return readdirSync(path, { withFileTypes: true })
+    .filter((entry) => entry.isDirectory())
+    .map(({ name }) => name)
+    .sort();
 }
 
 /** Makes the folders with mode 0700. Throws what the file system says. */

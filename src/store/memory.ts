@@ -7,10 +7,13 @@ import { JournalError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import { apply, isRepeatable } from "../core/call.ts";
 import type { CallChange, CallRow } from "../core/call.ts";
+import type { JournalFilter } from "../core/call-filter.ts";
 import { sessionOverAt } from "../core/session.ts";
 import type { SessionRow } from "../core/session.ts";
 import type { JournalStats } from "../core/status.ts";
-import type { CallFilter, Journal, Recovery } from "../ports.ts";
+import type { Journal, Recovery } from "../ports.ts";
+import { HELD_MARK, readHeldMark } from "./held-mark.ts";
+import type { HeldMark } from "./held-mark.ts";
 import { isRemembered, recoverRow } from "./recovery.ts";
 import { encodeRow } from "./rows.ts";
 
@@ -60,11 +63,12 @@ class MemoryJournal implements Journal {
     this.#step();
     const startedAt = this.#world.monotonic();
     const found: Record<string, number> = {};
+    const mark = this.#heldMark();
     let expired = 0;
     let putInDoubt = 0;
     for (const row of this.#rows.values()) {
       found[row.state] = (found[row.state] ?? 0) + 1;
-      const recovered = recoverRow(row, now, true);
+      const recovered = recoverRow(row, now, mark === undefined);
       if (recovered === undefined) continue;
       this.#rows.set(row.id, recovered.row);
       if (recovered.row.state === "in_doubt") putInDoubt++;
@@ -72,11 +76,21 @@ class MemoryJournal implements Journal {
     }
     const rows = [...this.#rows.values()].sort((a, b) => a.seq - b.seq);
     const tookMs = this.#world.monotonic() - startedAt;
+    const live = rows.filter((row) => row.state === "queued" || row.state === "in_doubt");
+    const held = mark === undefined ? {} : { wentBackwards: mark };
+    if (mark !== undefined && !live.some(({ seq }) => seq <= mark.foundSeq))
+      this.#facts.delete(HELD_MARK);
     return {
-      report: { tookMs, found, expired, putInDoubt },
-      live: rows.filter((row) => row.state === "queued" || row.state === "in_doubt"),
+      report: { tookMs, found, expired, putInDoubt, ...held },
+      live,
       remembered: rows.filter((row) => isRemembered(row, now)),
     };
+  }
+
+  #heldMark(): HeldMark | undefined {
+    const text = this.#facts.get(HELD_MARK);
+    if (text === undefined) return undefined;
+    return readHeldMark(text) ?? { expectedSeq: this.#seq, foundSeq: this.#seq };
   }
 
   async admit(row: CallRow): Promise<number> {
@@ -114,14 +128,15 @@ class MemoryJournal implements Journal {
     return this.#rows.get(id);
   }
 
-  async list(filter: CallFilter): Promise<readonly CallRow[]> {
+  async list(filter: JournalFilter): Promise<readonly CallRow[]> {
     this.#step();
-    const { states, sessionId, isUndelivered, limit } = filter;
+    const { states, sessionId, isUndelivered, afterSeq, limit } = filter;
     return [...this.#rows.values()]
+      .filter((row) => afterSeq === undefined || row.seq > afterSeq)
       .filter((row) => states === undefined || states.includes(row.state))
       .filter((row) => sessionId === undefined || row.sessionId === sessionId)
       .filter((row) => isUndelivered !== true || row.deliveredAt === undefined)
-      .sort((a, b) => b.seq - a.seq)
+      .sort((a, b) => (afterSeq === undefined ? b.seq - a.seq : a.seq - b.seq))
       .slice(0, limit);
   }
 

@@ -24,7 +24,8 @@ function recoveryChange(row: CallRow, now: number, isSound: boolean): CallChange
     const cause = "the proxy ended while the call was in flight";
     return { kind: "doubt", id, attempt, cause, at: now };
   }
-  // In a journal that went backwards a queued row may have run since: it is not said that it did not.
+  // In a journal that went backwards, or was given up in mid-life, a queued row may have run since: it
+  // is not said that it did not.
   if (row.state === "queued" && row.deadlineAt <= now && isSound) {
     return {
       kind: "expire",

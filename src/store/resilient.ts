@@ -10,10 +10,11 @@ import { JournalError, errorText } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import { apply, isTerminal } from "../core/call.ts";
 import type { CallChange, CallRow } from "../core/call.ts";
+import type { JournalFilter } from "../core/call-filter.ts";
 import { sessionOverAt } from "../core/session.ts";
 import type { SessionRow } from "../core/session.ts";
 import type { JournalStats } from "../core/status.ts";
-import type { CallFilter, Journal, Log, Recovery } from "../ports.ts";
+import type { Journal, Log, Recovery } from "../ports.ts";
 import { markAbandoned } from "./marks.ts";
 import { openMemoryJournal } from "./memory.ts";
 
@@ -22,6 +23,8 @@ export interface ResilientOptions {
   readonly log: Log;
   readonly abandonedPath: string;
   readonly dropsDelivered: boolean;
+  /** Writes the mark at `abandonedPath`. Default: a file. */
+  readonly mark?: typeof markAbandoned;
 }
 
 export function resilientJournal(disk: Journal, options: ResilientOptions): Journal {
@@ -79,7 +82,7 @@ class ResilientJournal implements Journal {
     return this.#do((journal) => journal.find(id));
   }
 
-  list(filter: CallFilter): Promise<readonly CallRow[]> {
+  list(filter: JournalFilter): Promise<readonly CallRow[]> {
     return this.#do((journal) => journal.list(filter));
   }
 
@@ -157,11 +160,11 @@ class ResilientJournal implements Journal {
   /** Once; everything in flight is done again at once, so that nothing later overtakes it. */
   #switch(error: JournalError): void {
     if (this.#memory !== undefined) return;
-    const { world, log, abandonedPath, dropsDelivered } = this.#options;
+    const { world, log, abandonedPath, dropsDelivered, mark = markAbandoned } = this.#options;
     const degraded = `the journal on disk was lost, calls don't survive this process any more: ${error.message}`;
     log("error", degraded);
     try {
-      markAbandoned(abandonedPath, world.now());
+      mark(abandonedPath, world.now());
     } catch (failure) {
       log(
         "error",

@@ -68,8 +68,10 @@ const EXECUTED: readonly string[] = ["no", "yes", "unknown", "pending"];
 const orNull = <T extends SqlValue>(value: T | undefined): T | null => value ?? null;
 
 /** Half a surrogate pair (a tool may be named so) does not survive UTF-8; it would break the sum. */
+export const asInUtf8 = (value: string): string => value.replace(/\p{Surrogate}/gu, "\ufffd");
+
 const wellFormed = (value: string | undefined): string | null =>
-  value === undefined ? null : value.replace(/\p{Surrogate}/gu, "\ufffd");
+  value === undefined ? null : asInUtf8(value);
 
 /** Throws `Bug` for a row that must not exist (W1). */
 export function assertLegal(row: CallRow): void {
@@ -198,9 +200,9 @@ export function decodeRow(values: RowValues): CallRow | string {
 
 /** Why this row can't be: a state that contradicts its other columns. Undefined for a legal row. */
 export function illegality(row: CallRow): string | undefined {
+  if (!CALL_STATES.includes(row.state)) return `unknown state ${row.state}`;
   const isEnded = isTerminal(row.state);
   const wasSent = row.state === "sent" || row.state === "tasked" || row.state === "in_doubt";
-  if (!CALL_STATES.includes(row.state)) return `unknown state ${row.state}`;
   if (!SAFETIES.includes(row.safety)) return `unknown safety ${row.safety}`;
   if (!EXECUTED.includes(row.executed)) return `unknown execution ${row.executed}`;
   if (row.reason !== undefined && !REASONS.includes(row.reason)) return `reason ${row.reason}`;

@@ -116,6 +116,26 @@ export function memberOf(text: string, ...path: readonly string[]): Span | undef
   return span;
 }
 
+/**
+ * How many objects and arrays the text holds, or the first count over `max`. The text need not be
+ * valid: what is behind a string without an end is not looked at.
+ */
+export function containersIn(text: string, max: number): number {
+  let count = 0;
+  for (let i = 0; i < text.length; i++) {
+    const c = text.charCodeAt(i);
+    if (c === QUOTE) {
+      const end = skipString(text, i);
+      // No closing quote was found.
+      if (end <= i) return count;
+      i = end - 1;
+    } else if ((c === OPEN_BRACE || c === OPEN_BRACKET) && ++count > max) {
+      return count;
+    }
+  }
+  return count;
+}
+
 /** All numbers in the text, as they are spelled, in order. */
 export function numbersOf(text: string): string[] {
   const numbers: string[] = [];

@@ -5,8 +5,11 @@
  *     else (unknown members, key order, number spelling) goes through as it came (promise P8).
  * M2. Validation is the minimum of JSON-RPC 2.0: an object, `jsonrpc: "2.0"`, a method or exactly one
  *     of result and error, an id that is a string, a number, null or absent.
+ * M3. A text of so many objects and arrays that its values would take far more memory than itself is
+ *     not read: memory is bounded by the bytes of messages (promise P7).
  */
-import { memberOf, membersOf, type Span } from "./json-span.ts";
+import { EDGE_BYTES, idOfOversize } from "./framing.ts";
+import { containersIn, memberOf, membersOf, type Span } from "./json-span.ts";
 import { jsonText } from "./json-text.ts";
 
 export type Id = string | number;
@@ -74,8 +77,19 @@ function malformed(code: -32700 | -32600, reason: string, idText?: string): Malf
   return { kind: "malformed", code, reason, idText };
 }
 
+/**
+ * Most objects and arrays of one message. Of empty ones, or ones in each other, each takes up to 120
+ * bytes for two of text; a result of 16 MiB may still hold half a million records.
+ */
+export const CONTAINERS_MAX = 500_000;
+
 /** Reads one message. Never throws. */
 export function parseMessage(text: string): Message | Batch | Malformed {
+  // A shorter text can't hold as many.
+  if (text.length > CONTAINERS_MAX && containersIn(text, CONTAINERS_MAX) > CONTAINERS_MAX) {
+    const id = idOfOversize(text.slice(0, EDGE_BYTES), text.slice(-EDGE_BYTES));
+    return malformed(-32600, `more than ${String(CONTAINERS_MAX)} objects and arrays`, id);
+  }
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -42,7 +42,7 @@ describe("without a server", () => {
     const { code, isFine, byName } = await checksOf([]);
     expect([code, isFine]).toEqual([0, true]);
     expect([...byName.keys()]).toEqual(
-      "node,configuration,state folder,disk,fsync,sqlite".split(","),
+      "node,configuration,state folder,disk,fsync,sqlite,journals".split(","),
     );
     expect(byName.get("fsync")?.text).toMatch(/^median of 20: \d+\.\d\d ms$/);
     expect(byName.get("sqlite")?.text).toMatch(/^SQLite 3\./);

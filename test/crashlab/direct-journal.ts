@@ -41,7 +41,7 @@ export class DirectJournal implements Worked {
   }
 
   async recover(now: number): Promise<Recovery> {
-    const { report, live, remembered } = this.#run(["recover", now]) as RecoveredRows;
+    const { report, live, remembered } = this.#run(["recover", now, false]) as RecoveredRows;
     return { report, live: live.map(readRow), remembered: remembered.map(readRow) };
   }
 

@@ -134,7 +134,7 @@ function withWriter<T>(
 }
 
 const recover = (run: Run, now: number): RecoveredRows =>
-  (run(["recover", now]) as [RecoveredRows])[0];
+  (run(["recover", now, false]) as [RecoveredRows])[0];
 
 const liveOf = ({ live }: RecoveredRows): string[] => live.map((values) => readable(values).id);
 

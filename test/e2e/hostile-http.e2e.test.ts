@@ -10,7 +10,7 @@ import { command } from "../support/holdfast-process.ts";
 import { labTest, touch, until, type Lab } from "../support/lab.ts";
 import { neighbourOf } from "../support/neighbour.ts";
 import { residentBytes } from "../support/proc.ts";
-import { requestText, speak, statusOf, wireTo, type Wire } from "../support/raw-http.ts";
+import { pourBody, requestText, speak, statusOf, wireTo, type Wire } from "../support/raw-http.ts";
 import { exchange, POST_HEADERS, RawSession, VERSION } from "../support/raw-session.ts";
 
 const MIB = 1024 * 1024;
@@ -547,16 +547,5 @@ async function flood(
   const instead: Record<string, string> =
     form === "chunks" ? { "content-length": "", "transfer-encoding": "chunked" } : {};
   wire.write(requestText("POST", "/mcp/ledger", headersOf(daemon, session, instead, size)));
-  const block = Buffer.alloc(MIB, "x");
-  const piece =
-    form === "chunks"
-      ? Buffer.concat([Buffer.from(`${MIB.toString(16)}\r\n`), block, Buffer.from("\r\n")])
-      : block;
-  for (let sent = 0; sent < size && !wire.isOver(); sent += MIB) {
-    wire.write(piece);
-    await until("it to be taken", () => wire.isOver() || wire.socket.writableLength < 4 * MIB);
-  }
-  await until("the refusal", () => wire.isOver() || statusOf(wire.text()) > 0);
-  wire.destroy();
-  return statusOf(wire.text());
+  return pourBody(wire, size, form);
 }

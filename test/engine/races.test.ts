@@ -418,4 +418,17 @@ describe("a write", () => {
     expect(client.told(next)?.text).toBe("write b");
     expect(stage.fatal).toEqual([]);
   });
+
+  it("in a journal that is lost ends the process, and nobody is told that it did not run", async () => {
+    const stage = await new Stage().start();
+    const client = await stage.connected();
+    // The commit may be on the platter all the same: a next process would run the call.
+    const lost = new JournalError("io", "disk I/O error");
+    stage.journal.refuses = lost;
+    const id = client.call("write", "a");
+    await stage.world.advance(1_000);
+    expect(stage.fatal).toEqual([lost]);
+    expect(client.answerTo(id)).toBeUndefined();
+    expect(calls(stage)).toBe(0);
+  });
 });

@@ -79,6 +79,14 @@ describe("a read of a client that can come back", () => {
     expect(stage.fatal).toEqual([]);
   });
 
+  it("LR2: ends the process with a journal that is lost", async () => {
+    const [stage] = await slowRead();
+    const lost = new JournalError("io", "disk I/O error");
+    stage.journal.refuses = lost;
+    await stage.world.advance(60);
+    expect(stage.fatal).toEqual([lost]);
+  });
+
   it("that had to wait for an earlier call to leave is recorded all the same", async () => {
     const [stage, client] = await begun(HTTP);
     stage.upstream.keeps.add("read");

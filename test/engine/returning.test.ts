@@ -385,6 +385,68 @@ describe("what a client sets at the upstream", () => {
   });
 });
 
+describe("a client that comes back while the process ends", () => {
+  it("is NOT told that its session is gone, for the next process has it", async () => {
+    const [stage] = await begun(HTTP);
+    const asked = stage.returning(HTTP);
+    const drained = stage.proxy.drain("stopped");
+    await expect(asked).rejects.toThrow("taken out of service");
+    await stage.world.advance(20_000);
+    await drained;
+    const after = await (await stage.next()).start();
+    expect(await after.returning(HTTP)).toBeDefined();
+  });
+});
+
+describe("a client that took a call back and reconnects", () => {
+  it("is not answered when the server never says what became of it", async () => {
+    const [stage, client] = await begun(WS);
+    stage.upstream.keeps.add("write");
+    const id = client.call("write", "w");
+    await stage.world.advance(10);
+    client.cancel(id);
+    client.isAway = true;
+    client.handler.detached("the socket was reset");
+    await stage.world.advance(1_000);
+    client.isAway = false;
+    client.handler.attached();
+    await stage.world.advance(20_000);
+    expect((await stage.row("w")).state).toBe("cancelled");
+    expect(client.answerTo(id)).toBeUndefined();
+  });
+});
+
+describe("a client that comes back after the clock was set back", () => {
+  it("is given the answer to what it asked since", async () => {
+    const [stage, client] = await begun(HTTP);
+    stage.world.stepWallClock(-3_600_000);
+    stage.upstream.keeps.add("write");
+    const id = client.call("write", "w");
+    await stage.world.advance(10);
+    const callId = client.accepted.get(String(id)) ?? "none";
+    const after = await stage.next();
+    await after.start();
+    const back = await after.returning(HTTP);
+    expect(await back?.handler.resume([callId], back.stream())).toEqual([]);
+    await after.world.advance(5_000);
+    expect(back?.told(id)?.meta?.["executed"]).toBe("unknown");
+  });
+
+  it("and has its connection back, is given it, too", async () => {
+    const [stage, client] = await begun(WS);
+    stage.world.stepWallClock(-3_600_000);
+    stage.upstream.keeps.add("write");
+    const id = client.call("write", "w");
+    await stage.world.advance(10);
+    const after = await stage.next();
+    await after.start();
+    const back = await after.returning(WS);
+    back?.handler.attached();
+    await after.world.advance(5_000);
+    expect(back?.told(id)?.meta?.["executed"]).toBe("unknown");
+  });
+});
+
 describe("a session that the full disk can't take", () => {
   it("is not begun, in words, and nobody else loses theirs", async () => {
     const [stage, other] = await begun(HTTP);

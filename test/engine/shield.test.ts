@@ -2,6 +2,7 @@ import { describe, expect, it } from "vitest";
 import { failure } from "../../src/core/failure.ts";
 import type { ShieldMode } from "../../src/core/settings.ts";
 import type { JsonObject } from "../../src/wire/message.ts";
+import { begun, WS } from "../support/guests.ts";
 import { Stage } from "../support/stage.ts";
 
 const reset = failure("reset", "connection reset");
@@ -36,6 +37,25 @@ describe("the repetition of a call with an unknown outcome", () => {
     for (let i = 0; i < 3; i++) expect(await repeat()).toContain("blocked for 10 minutes");
     await stage.world.advance(600_000);
     expect(await repeat()).toBe("write a");
+  });
+
+  it("is warned of also where its client had to come back to be told of it", async () => {
+    const [stage, client] = await begun(WS);
+    stage.upstream.keeps.add("write");
+    const id = client.call("write", "a");
+    await stage.world.advance(1);
+    client.isAway = true;
+    client.handler.detached("the socket was reset");
+    stage.upstream.keeps.clear();
+    stage.upstream.kill();
+    await stage.world.advance(5_000);
+    client.isAway = false;
+    client.handler.attached();
+    await stage.world.advance(10);
+    expect(client.told(id)?.meta?.["executed"]).toBe("unknown");
+    const again = client.call("write", "a");
+    await stage.world.advance(10);
+    expect(client.told(again)?.text).toContain("Repeated once more, it will be sent");
   });
 
   it("is sent at once (off)", async () => {

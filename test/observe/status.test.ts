@@ -69,7 +69,7 @@ test("a degraded proxy says why first, and all that is known of its trouble", ()
       "      2 waiting (oldest 20 s), 0 in flight",
       "      last error 21 s ago: exited with code 7; last output:  [31mboom (process_exit)",
       "  calls    120 accepted, 119 answered, 0 expired, 0 with unknown outcome, 0 refused",
-      "  held     1 call of an earlier process with other credentials wait for you: " +
+      "  held     1 call of an earlier process wait for you: " +
         "holdfast calls list --state queued",
       "  failures process_exit 3",
       "  journal  in memory, 64 KiB + WAL 4.0 KiB, fsync 0.3 ms, 1 row, 240 commits",
@@ -78,6 +78,14 @@ test("a degraded proxy says why first, and all that is known of its trouble", ()
       "  recovery the journal went backwards: it ends at 40, and 90 was written once",
     ),
   );
+});
+
+test("a journal that came out of a file says so instead", () => {
+  const wentBackwards = { expectedSeq: 4, foundSeq: 4, because: "imported from calls.jsonl" };
+  const recovery = { tookMs: 1, found: {}, expired: 0, putInDoubt: 0, wentBackwards };
+  const text = renderStatus(makeStatus({ recovery }), NO_PAINT);
+  expect(text).toContain("recovery the journal was imported from calls.jsonl");
+  expect(text).not.toContain("went backwards");
 });
 
 const serving = {

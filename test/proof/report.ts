@@ -5,24 +5,33 @@ type Counted = "lost" | "unsafeDuplicates" | "ghosts" | "untrueExecuted";
 
 export class Report {
   readonly findings: Finding[] = [];
-  readonly counts: Pick<Figures, Counted>;
   readonly #run: string;
-  readonly #counts: Record<Counted, number> = {
-    lost: 0,
-    unsafeDuplicates: 0,
-    ghosts: 0,
-    untrueExecuted: 0,
+  /** Calls, not findings: one fault may be seen from several sides. */
+  readonly #calls: Record<Counted, Set<string | undefined>> = {
+    lost: new Set(),
+    unsafeDuplicates: new Set(),
+    ghosts: new Set(),
+    untrueExecuted: new Set(),
   };
 
   constructor(run: string) {
     this.#run = run;
-    this.counts = this.#counts;
   }
 
   /** `text`: what was seen; the run and the call are put before it. */
   add(invariant: string, nonce: string | undefined, text: string, counts?: Counted): void {
     const about = nonce === undefined ? this.#run : `${this.#run}, call ${nonce}`;
     this.findings.push({ invariant, nonce, text: `${about}: ${text}` });
-    if (counts !== undefined) this.#counts[counts]++;
+    if (counts !== undefined) this.#calls[counts].add(nonce);
+  }
+
+  get counts(): Pick<Figures, Counted> {
+    const { lost, unsafeDuplicates, ghosts, untrueExecuted } = this.#calls;
+    return {
+      lost: lost.size,
+      unsafeDuplicates: unsafeDuplicates.size,
+      ghosts: ghosts.size,
+      untrueExecuted: untrueExecuted.size,
+    };
   }
 }

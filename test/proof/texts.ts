@@ -19,10 +19,21 @@ function idEnd(text: string, start: number): number {
   if (text[end] === '"') {
     end++;
     while (end < text.length && text[end] !== '"') end += text[end] === "\\" ? 2 : 1;
-    return end + 1;
+    end++;
   }
   while (isIdCharacter(text, end)) end++;
   return end;
+}
+
+const WORD = /\w/;
+
+/** Whether `word` stands in `text` from `from` on, as a word of its own. */
+export function hasWord(text: string, word: string, from: number): boolean {
+  for (let at = text.indexOf(word, from); at >= 0; at = text.indexOf(word, at + 1)) {
+    const isBegun = WORD.test(text.charAt(at - 1));
+    if (!isBegun && !WORD.test(text.charAt(at + word.length))) return true;
+  }
+  return false;
 }
 
 /** Whether two answers are the same, byte for byte, but for the id. */

@@ -10,7 +10,7 @@ import { NOW, aCall } from "./builders.ts";
 const at = NOW + 100;
 
 /** Each kind of change in each of its forms, for a call that made `attempt` attempts. */
-function everyChange(id: string, attempt: number): CallChange[] {
+export function everyChange(id: string, attempt: number): CallChange[] {
   return [
     { kind: "dispatch", id, attempt: attempt + 1, upstreamId: "2-7", at },
     { kind: "dispatch", id, attempt, upstreamId: "2-7", at },
@@ -62,7 +62,7 @@ const requeued = (id: string): CallChange[] => [
   { kind: "requeue", id, attempt: 1, cause: "again", at: NOW + 3 },
 ];
 
-const aSession: SessionRow = {
+export const aSession: SessionRow = {
   id: "s_1",
   keyDigest: "digest",
   principal: "t_1",
@@ -215,6 +215,22 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
       expect(await ids({ states: ["queued", "done"] })).toEqual([done.id, queued.id]);
       expect(await ids({ states: [] })).toEqual([]);
       expect(await ids({ limit: 1 })).toEqual([sent.id]);
+    });
+
+    it("lists on from a seq, oldest first, with every other filter", async () => {
+      const journal = await fresh();
+      const rows = [await bring(journal, ROADS.queued), await bring(journal, ROADS.done)];
+      rows.push(await bring(journal, ROADS.queued), await bring(journal, ROADS.queued));
+      const seqs = rows.map(({ seq }) => seq);
+      const listed = async (filter: Parameters<Journal["list"]>[0]) =>
+        (await journal.list(filter)).map(({ seq }) => seq);
+      expect(await listed({ afterSeq: 0 })).toEqual(seqs);
+      expect(await listed({ afterSeq: 0, states: ["queued"], limit: 2 })).toEqual([
+        seqs[0],
+        seqs[2],
+      ]);
+      expect(await listed({ afterSeq: seqs[2] ?? 0 })).toEqual([seqs[3]]);
+      expect(await listed({ afterSeq: seqs[3] ?? 0 })).toEqual([]);
     });
 
     it("lists the calls of one session, and of these those that nobody was given yet", async () => {

@@ -5,6 +5,7 @@ import Database from "better-sqlite3";
 import { afterEach, describe, expect, it } from "vitest";
 import { openJournals } from "../../src/store/folder.ts";
 import type { FolderOptions, Journals } from "../../src/store/folder.ts";
+import { HELD_MARK, broughtIn, heldMarkText } from "../../src/store/held-mark.ts";
 import { openForCommand, readCall, readCalls, readJournals } from "../../src/store/reader.ts";
 import { NOW, aCall, aFolder, aLog, world } from "./builders.ts";
 import { startChild } from "./children.ts";
@@ -144,6 +145,44 @@ describe("what dead processes left", () => {
     expect((await open(folder)).own.stats().path).toBe(pathOf(folder, "1.db"));
     expect(existsSync(pathOf(folder, "1.abandoned"))).toBe(false);
   });
+
+  it("never takes a journal with the mark and live calls as its own, and says what was done", async () => {
+    const folder = aFolder();
+    const first = await open(folder);
+    const [write, read] = [lasting(), { ...lasting(), safety: "read" as const }];
+    for (const call of [write, read]) await first.own.admit(call);
+    await first.own.keep(HELD_MARK, heldMarkText(broughtIn(2, "imported from calls.jsonl")));
+    await closeAll();
+    const { lines, log } = aLog();
+    const { own, leftovers } = await open(folder, { log });
+    expect(own.stats().path).toBe(pathOf(folder, "2.db"));
+    expect(leftovers).toMatchObject([{ isAbandoned: false, path: pathOf(folder, "1.db") }]);
+    expect(leftovers[0]?.heldBecause).toBe(
+      `${pathOf(folder, "1.db")} was imported from calls.jsonl`,
+    );
+    expect(leftovers[0]?.recovery.report.wentBackwards).toMatchObject({ foundSeq: 2 });
+    expect(lines.at(-1)?.message).toMatch(/imported from calls.jsonl; 1 calls in it wait/);
+    const journal = leftovers[0]?.journal;
+    for (const { id } of [write, read])
+      await journal?.apply({ kind: "bury", id, reason: "blocked", cause: "c", at: 1 }, true);
+    await journal?.recover(world.now());
+    expect([...((await journal?.kept(HELD_MARK)) ?? [])]).toEqual([]);
+    await closeAll();
+    expect((await open(folder)).own.stats().path).toBe(pathOf(folder, "1.db"));
+  });
+});
+
+describe("a call past its time in an abandoned journal", () => {
+  it("is not said not to have run: the process that gave the journal up may have run it", async () => {
+    const folder = aFolder();
+    const first = await open(folder);
+    await first.own.admit(aCall({ deadlineAt: world.now() - 1 }));
+    await closeAll();
+    writeFileSync(pathOf(folder, "1.abandoned"), "1\n");
+    const { leftovers } = await open(folder);
+    expect(leftovers[0]?.recovery.report.expired).toBe(0);
+    expect(leftovers[0]?.recovery.live).toMatchObject([{ state: "queued", executed: "pending" }]);
+  });
 });
 
 describe("trouble", () => {
@@ -226,5 +265,12 @@ describe("reading for the command line", () => {
 
   it("finds no journals where there is no folder", async () => {
     expect(await readJournals(join(aFolder(), "nowhere"))).toEqual([]);
+  });
+
+  it("passes over a file that lies among the folders of journals", async () => {
+    const folder = aFolder();
+    await open(folder);
+    writeFileSync(join(folder, "journals", ".DS_Store"), "x");
+    expect(await readJournals(folder)).toHaveLength(1);
   });
 });

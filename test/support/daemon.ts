@@ -42,14 +42,19 @@ export interface Launched extends Omit<Daemon, "address"> {
   readonly listening: Promise<string>;
 }
 
-/** Starts it with the lab's configuration, and does not wait. */
+/**
+ * Starts it with the lab's configuration, and does not wait. `through`: a command that becomes the
+ * daemon, and before that takes something from it (descriptors, disk).
+ */
 export function launchDaemon(
   lab: Lab,
   listen = "127.0.0.1:0",
   env: Readonly<Record<string, string>> = {},
+  through: readonly string[] = [],
 ): Launched {
   const args = [CLI, "serve", "--config", lab.path("holdfast.json"), "--listen", listen];
-  const child = spawn(process.execPath, args, {
+  const [command = "", ...words] = [...through, process.execPath, ...args];
+  const child = spawn(command, words, {
     env: { ...lab.env, ...env },
     stdio: ["ignore", "ignore", "pipe"],
   });

@@ -126,7 +126,8 @@ async function closeLab(lab: Lab, tasks: readonly (() => Promise<void>)[], watch
   }
 }
 
-function makeLab(): { lab: Lab; close: () => Promise<void>; report: () => string } {
+/** For programs that are no tests, too: whoever opens a lab closes it. */
+export function makeLab(): { lab: Lab; close: () => Promise<void>; report: () => string } {
   const folder = mkdtempSync(join(tmpdir(), "holdfast-e2e-"));
   const path = (name: string) => join(folder, name);
   const watched = new Set<number>();

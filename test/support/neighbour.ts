@@ -2,11 +2,17 @@
  * A client that behaves well, beside others that do not: it calls without a pause, and what it saw
  * says whether it was disturbed.
  */
-import type { RawSession } from "./raw-session.ts";
+import type { Answer } from "./holdfast-process.ts";
+
+/** What it calls through: a session over HTTP, or the client of a wrapping proxy. */
+export interface Caller {
+  call(tool: string, nonce: string): Promise<Answer>;
+}
 
 export interface Experience {
   readonly calls: number;
   readonly medianMs: number;
+  readonly p99Ms: number;
   readonly worstMs: number;
 }
 
@@ -19,7 +25,7 @@ export interface Neighbour {
 
 let neighbours = 0;
 
-export function neighbourOf(session: RawSession): Neighbour {
+export function neighbourOf(session: Caller): Neighbour {
   const name = `neighbour${String(neighbours++)}`;
   const taken: number[] = [];
   const leaving = new AbortController();
@@ -44,7 +50,12 @@ export function neighbourOf(session: RawSession): Neighbour {
       await living;
       const sorted = [...taken].sort((a, b) => a - b);
       const at = (q: number) => sorted[Math.min(sorted.length - 1, Math.floor(q * sorted.length))];
-      return { calls: sorted.length, medianMs: at(0.5) ?? 0, worstMs: at(1) ?? 0 };
+      return {
+        calls: sorted.length,
+        medianMs: at(0.5) ?? 0,
+        p99Ms: at(0.99) ?? 0,
+        worstMs: at(1) ?? 0,
+      };
     },
   };
 }

@@ -69,3 +69,26 @@ export function requestText(
 ): string {
   return [`${method} ${target} HTTP/1.1`, ...headers, "", body].join("\r\n");
 }
+
+const BLOCK = Buffer.alloc(1024 * 1024, "x");
+
+/**
+ * Pours a body of that many bytes behind a head that was written before, until it is taken or refused.
+ * Resolves to the status.
+ */
+export async function pourBody(
+  wire: Wire,
+  bytes: number,
+  form: "length" | "chunks",
+): Promise<number> {
+  const head = Buffer.from(`${BLOCK.length.toString(16)}\r\n`);
+  const piece = form === "chunks" ? Buffer.concat([head, BLOCK, Buffer.from("\r\n")]) : BLOCK;
+  for (let sent = 0; sent < bytes && !wire.isOver(); sent += BLOCK.length) {
+    wire.write(piece);
+    const isTaken = () => wire.isOver() || wire.socket.writableLength < 4 * BLOCK.length;
+    await until("it to be taken", isTaken);
+  }
+  await until("the refusal", () => wire.isOver() || statusOf(wire.text()) > 0);
+  wire.destroy();
+  return statusOf(wire.text());
+}

@@ -130,10 +130,15 @@ export class RawSession {
 
   /** POSTs one message and waits for the whole response. */
   post(message: object): Promise<Whole> {
+    return this.postText(JSON.stringify({ jsonrpc: "2.0", ...message }));
+  }
+
+  /** The same with a body that need be no message. */
+  postText(body: string): Promise<Whole> {
     return exchange(this.url, {
       method: "POST",
       headers: { ...POST_HEADERS, ...this.headers() },
-      body: JSON.stringify({ jsonrpc: "2.0", ...message }),
+      body,
       ...agentOf(this.#options),
     });
   }

@@ -1,7 +1,8 @@
-/** Invariants M1 (nothing is re-serialised) and M2 (the minimum of JSON-RPC 2.0). */
+/** Invariants M1 (nothing is re-serialised), M2 (the minimum of JSON-RPC 2.0) and M3 (bounded values). */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
+  CONTAINERS_MAX,
   formatError,
   formatNotification,
   formatRequest,
@@ -132,11 +133,34 @@ describe("what is no message", () => {
     );
   });
 
-  it("never throws on nesting a million deep, and carries it unchanged", () => {
-    const deep = `${"[".repeat(1_000_000)}${"]".repeat(1_000_000)}`;
+  it("never throws on nesting half a million deep, and carries it unchanged", () => {
+    const depth = CONTAINERS_MAX - 2;
+    const deep = `${"[".repeat(depth)}${"]".repeat(depth)}`;
     const text = `{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":${deep}}}`;
     expect(withUpstreamId(aRequest(text), "1-1")).toBe(text.replace('"id":1', '"id":"1-1"'));
-    expect(parseMessage("[".repeat(1_000_000)).kind).toBe("malformed");
+    expect(parseMessage("[".repeat(depth)).kind).toBe("malformed");
+  });
+
+  it("of more objects and arrays than memory is good for is refused, under its id where that is certain", () => {
+    const over = CONTAINERS_MAX - 1;
+    const reason = "more than 500000 objects and arrays";
+    for (const many of [
+      "[".repeat(over) + "]".repeat(over),
+      `[${"{},".repeat(over - 2)}{}]`,
+      // Never closed: counted before anybody tries to read it.
+      '{"a":'.repeat(over),
+    ]) {
+      const text = `{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":${many}}}`;
+      expect(parseMessage(text)).toMatchObject({ kind: "malformed", reason, idText: "1" });
+      expect(parseMessage(`[${text}]`)).toMatchObject({ kind: "malformed", idText: undefined });
+    }
+    const result = `[${"[],".repeat(over)}[]]`;
+    const reply = `{"result":${result},"jsonrpc":"2.0","id":"1-7"}`;
+    expect(parseMessage(reply)).toMatchObject({ kind: "malformed", reason, idText: '"1-7"' });
+    // What stands in a string is text, whatever it looks like, also where the string has no end.
+    const text = `{"jsonrpc":"2.0","id":1,"method":"${'[{\\"'.repeat(over)}`;
+    expect(parseMessage(`${text}"}`)).toMatchObject({ kind: "request" });
+    expect(parseMessage(text)).toMatchObject({ kind: "malformed", code: -32700 });
   });
 });
 

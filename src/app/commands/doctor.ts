@@ -1,8 +1,8 @@
 /** `holdfast doctor`: one line a check, with what can be done where one is not right. */
 import { closeSync, fsyncSync, openSync, statfsSync, unlinkSync, writeSync } from "node:fs";
 import { join } from "node:path";
-import { ConfigError, errorText } from "../../base/errors.ts";
-import { sizeText } from "../../observe/text.ts";
+import { ConfigError, JournalError, errorText } from "../../base/errors.ts";
+import { many, sizeText } from "../../observe/text.ts";
 import { loadConfig } from "../config.ts";
 import { ensureFolder } from "../folders.ts";
 import type { Folders, RunPlan } from "../options.ts";
@@ -142,6 +142,30 @@ async function checkSqlite(): Promise<Check> {
   }
 }
 
+/** The short look of `status`; `verify` takes the long one. Undefined where journals can't be read at all. */
+async function checkJournals(folders: Folders, outside: Outside): Promise<Check | undefined> {
+  const name = "journals";
+  try {
+    const journals = await (await outside.journals(folders.state)).list();
+    const troubled = journals.flatMap(({ path, problem, damaged, isAbandoned }) => {
+      if (problem !== undefined) return [`${path} can't be read: ${problem}`];
+      if (damaged > 0) return [`${path} has ${many(damaged, "damaged call")}`];
+      return isAbandoned ? [`${path} was given up after a disk error`] : [];
+    });
+    if (troubled.length === 0)
+      return ok(name, `${many(journals.length, "journal")}, no trouble seen`);
+    return warn(
+      name,
+      troubled.join("; "),
+      "holdfast verify says what it means and what can be done",
+    );
+  } catch (error) {
+    // The native module: the check before says so.
+    if (error instanceof JournalError) return undefined;
+    return warn(name, errorText(error), "look at the permissions of the state folder");
+  }
+}
+
 function checkNode(): Check {
   const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
   const text = `Node ${process.versions.node}`;
@@ -191,6 +215,8 @@ export async function runDoctor(
     ...checkFolder(folders, outside),
     await checkSqlite(),
   ];
+  const journals = await checkJournals(folders, outside);
+  if (journals !== undefined) checks.push(journals);
   if (makePlan !== undefined) checks.push(...(await checkUpstream(makePlan, outside)));
   const isFine = checks.every((check) => check.verdict !== "fail");
   if (isJson) {

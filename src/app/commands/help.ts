@@ -40,12 +40,15 @@ Usage
   holdfast run NAME [options]             wrap an entry of holdfast.json
   holdfast serve [options]                serve all of holdfast.json over HTTP, SSE and WebSocket
   holdfast status [--json] [--watch]      what runs, what waits, what is wrong
-  holdfast calls list|show|retry|cancel|settle
+  holdfast calls list|show|retry|cancel|settle|export
   holdfast token create|list|revoke       who may connect to holdfast serve
   holdfast sessions list|end              clients, also those that may come back
   holdfast events --follow [--json]       what happens, line by line, until Ctrl-C
+  holdfast export [--to FILE]             sessions and calls as JSON Lines, to move or to read them
+  holdfast import FILE | -                into a new journal of this machine; what lived waits for you
   holdfast restart NAME                   connect anew to a server; its calls wait meanwhile
   holdfast doctor [-- command… | URL | NAME]
+  holdfast verify [--repair] [--json]     whether all journals are sound; mends what is safe
 
 Examples
   holdfast -- npx -y @modelcontextprotocol/server-github

@@ -2,6 +2,7 @@
 import type { CallRow } from "../../core/call.ts";
 import type { SessionRow } from "../../core/session.ts";
 import type { CallFilter, Journal } from "../../ports.ts";
+import type { Examined, ExaminedJournal } from "../../store/examine.ts";
 
 /** One journal on disk. The names are those of `holdfast status --json`. */
 export interface JournalSummary {
@@ -20,6 +21,9 @@ export interface JournalSummary {
   readonly problem: string | undefined;
 }
 
+/** An examined journal, with the name of its upstream, or its digest where none was noted. */
+export type NamedJournal = ExaminedJournal & { readonly upstream: string };
+
 export interface JournalReader {
   /** All journals of the state folder; none if the folder is not there. */
   list(): Promise<readonly JournalSummary[]>;
@@ -34,4 +38,12 @@ export interface JournalReader {
    * `RefusedError` while a process has it.
    */
   open(path: string): Promise<Journal>;
+  /**
+   * Looks for whatever does not fit, in all journals and beside them, and mends what needs no guess if
+   * that is asked for. `cache` is the cache folder.
+   */
+  examine(
+    cache: string,
+    isRepairing: boolean,
+  ): Promise<Examined & { readonly journals: readonly NamedJournal[] }>;
 }

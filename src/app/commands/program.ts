@@ -10,6 +10,7 @@ import { addEvents, addRestart, addServe, addSessions } from "./daemon.ts";
 import { FOLDER_OPTIONS, addOptions, flagsOf, placesOf, readLimit } from "./flags.ts";
 import type { Exit } from "./flags.ts";
 import { helpText } from "./help.ts";
+import { addCallsExport, addMoving } from "./moving.ts";
 import type { Outside } from "./screen.ts";
 import { EXIT } from "./screen.ts";
 
@@ -36,7 +37,7 @@ interface CallsFlags {
   readonly note?: string;
 }
 
-function addCalls(program: Command, outside: Outside, exit: Exit): void {
+function addCalls(program: Command, version: string, outside: Outside, exit: Exit): void {
   const calls = program.command("calls").description("Lists and steers calls.");
   const verb = (usage: string, text: string) =>
     addOptions(
@@ -71,6 +72,7 @@ function addCalls(program: Command, outside: Outside, exit: Exit): void {
   settle.action((id: string, flags: CallsFlags) =>
     steer(settle, { verb: "settle", id, note: flags.note ?? "" }, flags),
   );
+  addCallsExport(calls, version, outside, exit);
 }
 
 interface TokenFlags {
@@ -142,6 +144,22 @@ function addDoctor(
   );
 }
 
+function addVerify(program: Command, outside: Outside, exit: Exit): void {
+  const command = program
+    .command("verify")
+    .description("Looks for whatever does not fit in the journals and beside them.")
+    .option("--repair", "mend what needs no guess, and keep a copy of what was there")
+    .option("--json", "one JSON object: {isFine, journals, files, repairs, refused}");
+  addOptions(command, FOLDER_OPTIONS).action(
+    async ({ repair, json }: { repair?: true; json?: true }) => {
+      const { verify } = await import("./verify.ts");
+      const { folders } = placesOf(flagsOf(command, FOLDER_OPTIONS), outside);
+      const options = { isRepairing: repair === true, isJson: json === true };
+      exit.code = await verify(options, folders, outside);
+    },
+  );
+}
+
 /** A broken file is a finding of the doctor's, not the end of it. */
 function placesForDoctor(flags: FlagValues, outside: Outside) {
   const asked = flags.get("config") ?? outside.around.env["HOLDFAST_CONFIG"];
@@ -182,12 +200,14 @@ export async function runProgram(
   program.helpInformation = helpText;
   addServe(program, version, outside, exit);
   addStatus(program, outside, exit);
-  addCalls(program, outside, exit);
+  addCalls(program, version, outside, exit);
+  addMoving(program, version, outside, exit);
   addTokens(program, outside, exit);
   addSessions(program, outside, exit);
   addEvents(program, outside, exit);
   addRestart(program, outside, exit);
   addDoctor(program, wrapped, version, outside, exit);
+  addVerify(program, outside, exit);
   if (wrapped !== undefined && own[0] !== "doctor") {
     throw new ConfigError(`nothing can follow -- in "holdfast ${own[0] ?? ""}"`);
   }

@@ -1,4 +1,5 @@
 /** Where a command writes, and how: streams, width, colours. Tests give their own. */
+import type { Readable } from "node:stream";
 import type { Paint } from "../../observe/text.ts";
 import { NO_PAINT } from "../../observe/text.ts";
 import type { World } from "../../base/world.ts";
@@ -13,6 +14,10 @@ export interface Outside {
   readonly world: World;
   out(text: string): void;
   error(text: string): void;
+  /** Resolves once the reader of stdout has taken most of what was written, or is gone. */
+  outTaken(): Promise<void>;
+  /** What is piped in. */
+  input(): Readable;
   /** Is stdout a terminal? Decides colours and redrawing. */
   readonly isTerminal: boolean;
   /** Resolves on Ctrl-C or SIGTERM, and when nobody reads the output any more. */

@@ -7,7 +7,7 @@ import { dirname } from "node:path";
 import type { Database } from "better-sqlite3";
 import type { ThreadOptions } from "./protocol.ts";
 
-const BALLAST_BYTES = 16 * 1024 * 1024;
+export const BALLAST_BYTES = 16 * 1024 * 1024;
 /** The page size that SQLite uses by default; `pagesMax` counts in it. */
 const PAGE_BYTES = 4096;
 /** Free pages under the journal's own bound before calls are accepted again. */

@@ -7,21 +7,22 @@
  * G3. When the thread is lost, everything in flight or posted later rejects with `io`: nothing is known
  *     about it.
  */
-import type { Worker } from "node:worker_threads";
 import { assert, must } from "../../base/assert.ts";
 import { deferred, type Deferred } from "../../base/async.ts";
 import { JournalError } from "../../base/errors.ts";
 import type { CancelTimer, World } from "../../base/world.ts";
 import { mustSync } from "../../core/call.ts";
 import type { CallChange, CallRow } from "../../core/call.ts";
+import type { JournalFilter } from "../../core/call-filter.ts";
 import type { SessionRow } from "../../core/session.ts";
 import type { JournalStats } from "../../core/status.ts";
-import type { CallFilter, Journal, Log, Recovery } from "../../ports.ts";
+import type { Journal, Log, Recovery } from "../../ports.ts";
 import { encodeRow } from "../rows.ts";
 import type { RowValues } from "../rows.ts";
 import { readRow, readSession, statsOf } from "./answers.ts";
 import { isRefusal } from "./protocol.ts";
-import type { BatchReply, Command, Pruned, RecoveredRows, ThreadMessage } from "./protocol.ts";
+import type { BatchReply, Command, JournalThread, Pruned, RecoveredRows } from "./protocol.ts";
+import type { ThreadMessage } from "./protocol.ts";
 import { SyncTimes } from "./sync-times.ts";
 
 interface Waiter {
@@ -40,6 +41,8 @@ export interface SqliteJournalOptions {
   readonly world: World;
   readonly log: Log;
   readonly path: string;
+  /** Its process went on without it: what is live in it may have run since. */
+  readonly isAbandoned?: boolean;
   /**
    * Called by `close`, when the connection is gone; twice does no harm. Not when the thread is lost: a
    * lost journal stays locked, for its live calls may go on in memory.
@@ -48,7 +51,7 @@ export interface SqliteJournalOptions {
 }
 
 export class SqliteJournal implements Journal {
-  readonly #worker: Worker;
+  readonly #thread: JournalThread;
   readonly #options: SqliteJournalOptions;
   readonly #syncTimes = new SyncTimes();
   #next: Command[] = [];
@@ -68,24 +71,29 @@ export class SqliteJournal implements Journal {
   #commits = 0;
   #rows = 0;
 
-  /** `worker` has said that its journal is open. */
-  constructor(worker: Worker, options: SqliteJournalOptions) {
-    this.#worker = worker;
+  /** `thread` has said that its journal is open. */
+  constructor(thread: JournalThread, options: SqliteJournalOptions) {
+    this.#thread = thread;
     this.#options = options;
-    worker.on("message", (message: ThreadMessage) => {
+    thread.on("message", (message: ThreadMessage) => {
       this.#onMessage(message);
     });
-    worker.on("error", (error) => {
+    thread.on("error", (error) => {
       this.#break(`the journal thread failed: ${error.stack ?? error.message}`);
     });
-    worker.on("exit", () => {
+    thread.on("exit", () => {
       this.#break("the journal thread ended");
     });
     this.#becomeQuiet();
   }
 
   async recover(now: number): Promise<Recovery> {
-    const { report, live, remembered } = (await this.#post(["recover", now])) as RecoveredRows;
+    const { isAbandoned = false } = this.#options;
+    const { report, live, remembered } = (await this.#post([
+      "recover",
+      now,
+      isAbandoned,
+    ])) as RecoveredRows;
     return { report, live: live.map(readRow), remembered: remembered.map(readRow) };
   }
 
@@ -110,7 +118,7 @@ export class SqliteJournal implements Journal {
     return values === undefined ? undefined : readRow(values);
   }
 
-  async list(filter: CallFilter): Promise<readonly CallRow[]> {
+  async list(filter: JournalFilter): Promise<readonly CallRow[]> {
     const rows = (await this.#post(["list", filter])) as RowValues[];
     return rows.map(readRow);
   }
@@ -209,7 +217,7 @@ export class SqliteJournal implements Journal {
     if (this.#next.length === 0) {
       if (this.#closing === undefined) return;
       this.#inFlight = [];
-      this.#worker.postMessage("close");
+      this.#thread.postMessage("close");
       return;
     }
     this.#inFlight = this.#nextWaiters;
@@ -217,7 +225,7 @@ export class SqliteJournal implements Journal {
     const batch = this.#next;
     this.#next = [];
     this.#nextWaiters = [];
-    this.#worker.postMessage(batch);
+    this.#thread.postMessage(batch);
   }
 
   /** Some time after the last work: writes what nobody waits for; else tidies, once. */
@@ -285,7 +293,7 @@ export class SqliteJournal implements Journal {
     if (this.#gone !== undefined) return;
     this.#stopBeingQuiet();
     // The thread ends by itself after its last word; this is for one that failed half-way.
-    this.#gone = this.#worker.terminate().then(() => {
+    this.#gone = this.#thread.terminate().then(() => {
       if (this.#closing === undefined) return;
       this.#options.onGone();
       this.#closing.resolve(undefined);

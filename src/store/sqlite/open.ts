@@ -29,7 +29,7 @@ const YOUNG_MB = 3;
 export async function openSqliteJournal(
   options: SqliteJournalOptions & ThreadOptions,
 ): Promise<OpenedJournal> {
-  const { world, log, onGone, ...threadOptions } = options;
+  const { world, log, onGone, isAbandoned = false, ...threadOptions } = options;
   const worker = new Worker(THREAD_URL, {
     workerData: threadOptions,
     name: "journal",
@@ -45,7 +45,7 @@ export async function openSqliteJournal(
       : new JournalError("io", text);
   }
   return {
-    journal: new SqliteJournal(worker, { world, log, onGone, path: options.path }),
+    journal: new SqliteJournal(worker, { world, log, onGone, isAbandoned, path: options.path }),
     liveRows: first.liveRows,
     wentBackwards: first.wentBackwards,
   };

@@ -2,7 +2,7 @@
 import type { JournalTrouble } from "../../base/errors.ts";
 import type { CallChange } from "../../core/call.ts";
 import type { RecoveryReport } from "../../core/status.ts";
-import type { CallFilter } from "../../ports.ts";
+import type { JournalFilter } from "../../core/call-filter.ts";
 import type { RowValues } from "../rows.ts";
 
 /**
@@ -29,8 +29,9 @@ export type Command =
   | readonly ["admit", values: RowValues, sync: boolean]
   | readonly ["change", change: CallChange, sync: boolean]
   | readonly ["find", id: string]
-  | readonly ["list", filter: CallFilter]
-  | readonly ["recover", now: number]
+  | readonly ["list", filter: JournalFilter]
+  /** `isAbandoned`: another process may have gone on with its live calls. */
+  | readonly ["recover", now: number, isAbandoned: boolean]
   | readonly ["saveSession", id: string, body: string, seenAt: number]
   | readonly ["findSession", id: string]
   | readonly ["sessions"]
@@ -82,3 +83,14 @@ export type ThreadMessage =
   /** The connection is gone; nothing is known about the changes of the batch in flight. */
   | { readonly kind: "broken"; readonly text: string }
   | { readonly kind: "closed" };
+
+/** What the main thread needs of the journal thread; a `Worker` has it. */
+export interface JournalThread {
+  postMessage(batch: readonly Command[] | "close"): void;
+  on(event: "message", hear: (message: ThreadMessage) => void): unknown;
+  /** A bug ended it. */
+  on(event: "error", hear: (error: Error) => void): unknown;
+  on(event: "exit", hear: () => void): unknown;
+  /** Resolves when nothing of it is left. */
+  terminate(): Promise<unknown>;
+}

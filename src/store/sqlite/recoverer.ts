@@ -2,15 +2,17 @@
  * What a start does to a journal, in one transaction: calls in flight become in doubt, calls past
  * their deadline expire. Running it again finds nothing to do.
  *
- * A journal that holds less than was once synced (a restored backup, a lost WAL) is under suspicion: a
- * call that waits in it may have run since. The suspicion is kept as a fact until nothing of that time
- * is live any more.
+ * A journal that holds less than was once synced (an older copy, a lost WAL), or came out of a file, is
+ * under suspicion: a call that waits in it may have run since. The suspicion is kept as a fact until
+ * nothing of that time is live any more.
  */
 import { Bug } from "../../base/assert.ts";
 import type { World } from "../../base/world.ts";
 import { isTerminal } from "../../core/call.ts";
 import type { CallRow } from "../../core/call.ts";
 import type { RecoveryReport } from "../../core/status.ts";
+import { HELD_MARK, heldMarkText, readHeldMark } from "../held-mark.ts";
+import type { HeldMark } from "../held-mark.ts";
 import type { HighWater } from "../marks.ts";
 import { recoverRow, REMEMBERED_MS } from "../recovery.ts";
 import { SEQ_AT, decodeRow, encodeRow } from "../rows.ts";
@@ -22,14 +24,13 @@ import type { CallStatements } from "./statements.ts";
 /** A state that is none of ours is read, too, so that it is found to be damaged. */
 const OPEN =
   "delivered_at is null and state not in ('done', 'failed', 'expired', 'cancelled', 'dead')";
-const SUSPICION = "journal.went_backwards";
 
 export class Recoverer {
   readonly #calls: CallStatements;
   readonly #side: SideStatements;
   readonly #world: World;
   readonly hasNewSuspicion: boolean;
-  #suspicion: RecoveryReport["wentBackwards"];
+  #suspicion: HeldMark | undefined;
 
   constructor(
     calls: CallStatements,
@@ -43,23 +44,25 @@ export class Recoverer {
     const head = side.head();
     this.hasNewSuspicion =
       mark !== undefined && (mark.dbId !== head.dbId || mark.commits > head.commits);
-    const [kept] = side.kept(SUSPICION);
+    const [kept] = side.kept(HELD_MARK);
     if (this.hasNewSuspicion && mark !== undefined) {
       this.#suspicion = { expectedSeq: mark.seq, foundSeq: head.seq };
     } else if (kept !== undefined) {
-      this.#suspicion = JSON.parse(kept[1]) as NonNullable<RecoveryReport["wentBackwards"]>;
+      this.#suspicion = readHeldMark(kept[1]) ?? { expectedSeq: head.seq, foundSeq: head.seq };
     }
   }
 
-  get wentBackwards(): RecoveryReport["wentBackwards"] {
+  get wentBackwards(): HeldMark | undefined {
     return this.#suspicion;
   }
 
   suspicionFact(): [string, string | null] {
-    return [SUSPICION, this.#suspicion === undefined ? null : JSON.stringify(this.#suspicion)];
+    return [HELD_MARK, this.#suspicion === undefined ? null : heldMarkText(this.#suspicion)];
   }
 
-  recover(now: number): RecoveredRows {
+  /** `isAbandoned`: its process went on without it, so that nothing is said not to have run. */
+  recover(now: number, isAbandoned: boolean): RecoveredRows {
+    const isSound = !isAbandoned && this.#suspicion === undefined;
     const startedAt = this.#world.monotonic();
     const open = this.#read(OPEN);
     const found = this.#side.countByState();
@@ -67,7 +70,7 @@ export class Recoverer {
     let expired = 0;
     let putInDoubt = 0;
     for (const row of open) {
-      const recovered = recoverRow(row, now, this.#suspicion === undefined);
+      const recovered = recoverRow(row, now, isSound);
       if (recovered !== undefined) {
         if (!this.#calls.change(recovered.change))
           throw new Bug(`call ${row.id} was not recovered`);
@@ -105,7 +108,7 @@ export class Recoverer {
   #liftSuspicion(open: readonly CallRow[]): void {
     const suspicion = this.#suspicion;
     if (suspicion === undefined) return;
-    if (!open.some((row) => row.seq <= suspicion.foundSeq)) this.#side.keep(SUSPICION, null);
+    if (!open.some((row) => row.seq <= suspicion.foundSeq)) this.#side.keep(HELD_MARK, null);
   }
 
   #read(condition: string): CallRow[] {

@@ -10,7 +10,7 @@ import type { Database, Statement } from "better-sqlite3";
 import { Bug, assert } from "../../base/assert.ts";
 import { apply, isRepeatable } from "../../core/call.ts";
 import type { CallChange, CallRow } from "../../core/call.ts";
-import type { CallFilter } from "../../ports.ts";
+import type { JournalFilter } from "../../core/call-filter.ts";
 import {
   CHANGING_COLUMNS,
   CODEC_TEXT,
@@ -37,6 +37,10 @@ const CALLS = "call left join origin on origin.number = call.origin";
 /** Where the five columns of `SUMS` begin in a row read with them. */
 const SUMS_AT = META_COLUMNS.length;
 const NOT_QUARANTINED = "seq not in (select seq from quarantine)";
+/** Whole rows with their sums, as `checkRow` takes them. */
+export const ALL_ROWS = `select ${META}, ${SUMS}, request, reply from ${CALLS}`;
+/** Without those that were set aside; a condition and an order may follow. */
+export const WHOLE_ROWS = `${ALL_ROWS} where ${NOT_QUARANTINED}`;
 const OF_SESSION = "call.origin in (select number from origin where session_id = ?)";
 const NO_PAYLOADS = "request = '', request_sum = 0, reply = null, reply_sum = 0";
 /** Open rows remembered, so that a change need not read its row again. */
@@ -229,12 +233,7 @@ export class CallStatements {
   /** Whole rows that pass every check, by a condition on `call`; others go into quarantine. */
   read(condition: string, ...parameters: SqlValue[]): RowValues[] {
     const rows: RowValues[] = [];
-    const statement = this.#db
-      .prepare(
-        `select ${META}, ${SUMS}, request, reply from ${CALLS}
-         where ${NOT_QUARANTINED} and ${condition}`,
-      )
-      .raw();
+    const statement = this.#db.prepare(`${WHOLE_ROWS} and ${condition}`).raw();
     for (const read of statement.all(...parameters) as SqlValue[][]) {
       const checked = checkRow(read);
       if (typeof checked === "string") this.#setAside(read, checked);
@@ -243,17 +242,18 @@ export class CallStatements {
     return rows;
   }
 
-  /** Newest first. */
-  list({ states, sessionId, isUndelivered, limit }: CallFilter): RowValues[] {
+  list({ states, sessionId, isUndelivered, afterSeq, limit }: JournalFilter): RowValues[] {
     const wanted = states?.map(() => "?").join(",");
     const conditions = [
       // The condition of the index `call_open`: of what is open only the rows wanted are read.
       isUndelivered === true ? "delivered_at is null" : "true",
       wanted === undefined ? "true" : `state in (${wanted})`,
       sessionId === undefined ? "true" : OF_SESSION,
+      "seq > ?",
     ].join(" and ");
-    const values = [...(states ?? []), ...(sessionId === undefined ? [] : [sessionId])];
-    return this.read(`${conditions} order by seq desc limit ?`, ...values, limit ?? -1);
+    const values = [...(states ?? []), ...[sessionId ?? []].flat(), afterSeq ?? 0];
+    const order = afterSeq === undefined ? "seq desc" : "seq";
+    return this.read(`${conditions} order by ${order} limit ?`, ...values, limit ?? -1);
   }
 
   quarantined(): QuarantinedRow[] {

@@ -12,16 +12,14 @@ import type { Database, Statement } from "better-sqlite3";
 import { must, unreachable } from "../../base/assert.ts";
 import { JournalError, errorText } from "../../base/errors.ts";
 import type { World } from "../../base/world.ts";
-import { HighWaterFile } from "../marks.ts";
-import { Ballast } from "./ballast.ts";
 import { troubleOf } from "./connection.ts";
 import type { BatchReply, Command, Refusal, ThreadOptions } from "./protocol.ts";
 import { Pruner } from "./pruner.ts";
 import { Recoverer } from "./recoverer.ts";
+import { type SideFiles, sideFilesOf } from "./side-files.ts";
 import { CallStatements } from "./statements.ts";
 import { SideStatements } from "./side-statements.ts";
 import type { Head, StoredSession } from "./side-statements.ts";
-import { WalKeeper } from "./wal-keeper.ts";
 
 /** Commands that write; a batch without any needs no transaction of its own kind. */
 const WRITES: ReadonlySet<Command[0]> = new Set<Command[0]>([
@@ -46,9 +44,7 @@ export class Writer {
   readonly #side: SideStatements;
   readonly #pruner: Pruner;
   readonly #recoverer: Recoverer;
-  readonly #ballast: Ballast;
-  readonly #wal: WalKeeper;
-  readonly #mark: HighWaterFile;
+  readonly #beside: SideFiles;
   readonly #begin: Statement;
   readonly #commit: Statement;
   #warnings: string[] = [];
@@ -59,7 +55,12 @@ export class Writer {
   #syncMs: number | undefined;
 
   /** `db` comes from `openWriting`. Throws SQLite errors. */
-  constructor(db: Database, world: World, options: ThreadOptions) {
+  constructor(
+    db: Database,
+    world: World,
+    options: ThreadOptions,
+    beside: SideFiles = sideFilesOf(db, options),
+  ) {
     this.#db = db;
     this.#world = world;
     this.#options = options;
@@ -72,14 +73,12 @@ export class Writer {
       this.#warnings.push(`${what} of ${options.path} is damaged and not used`);
     });
     this.#pruner = new Pruner(db, this.#calls, this.#side);
-    this.#ballast = new Ballast(db, options);
-    this.#wal = new WalKeeper(db, options.path);
-    this.#mark = new HighWaterFile(options.highWaterPath);
+    this.#beside = beside;
     this.#begin = db.prepare("begin immediate");
     this.#commit = db.prepare("commit");
     this.#head = this.#side.head();
     this.#rows = this.#side.countCalls();
-    this.#recoverer = new Recoverer(this.#calls, this.#side, world, this.#mark.read());
+    this.#recoverer = new Recoverer(this.#calls, this.#side, world, this.#beside.mark.read());
     if (this.#recoverer.hasNewSuspicion) this.run([["keep", ...this.#recoverer.suspicionFact()]]);
   }
 
@@ -127,7 +126,7 @@ export class Writer {
     this.#setSyncing(isSynced);
     const { seq, commits } = this.#head;
     const rows = this.#rows;
-    if (this.#isFull && this.#ballast.hasRoomAgain()) {
+    if (this.#isFull && this.#beside.ballast.hasRoomAgain()) {
       this.#isFull = false;
       this.#warnings.push("there is room on the disk again; calls are accepted");
     }
@@ -154,7 +153,7 @@ export class Writer {
   /** The mark only detects: a journal whose mark can't be written is as durable as any. */
   #writeMark(): void {
     try {
-      this.#mark.write(this.#head);
+      this.#beside.mark.write(this.#head);
     } catch (error) {
       this.#warnings.push(`${this.#options.highWaterPath}: ${errorText(error)}`);
     }
@@ -186,9 +185,9 @@ export class Writer {
   #becomeFull(text: string): void {
     if (!this.#isFull) this.#warnings.push(`${this.#options.path}: ${text}; ${FULL.text}`);
     this.#isFull = true;
-    this.#ballast.release();
+    this.#beside.ballast.release();
     try {
-      this.#wal.checkpointAll();
+      this.#beside.wal.checkpointAll();
     } catch (error) {
       if (troubleOf(error) !== "full") throw error;
       this.#warnings.push(`${this.#options.path}: no room even to empty the WAL`);
@@ -209,7 +208,7 @@ export class Writer {
       case "list":
         return this.#calls.list(command[1]);
       case "recover":
-        return this.#recoverer.recover(command[1]);
+        return this.#recoverer.recover(command[1], command[2]);
       case "saveSession":
         this.#side.saveSession(command[1], command[2], command[3]);
         return true;
@@ -249,8 +248,8 @@ export class Writer {
   #tidy(): void {
     if (this.#db.inTransaction) return;
     try {
-      if (!this.#isFull) this.#ballast.ensure();
-      this.#wal.checkpointIdle();
+      if (!this.#isFull) this.#beside.ballast.ensure();
+      this.#beside.wal.checkpointIdle();
     } catch (error) {
       if (troubleOf(error) === "io") throw error;
       this.#warnings.push(`${this.#options.path}: ${errorText(error)}`);
@@ -260,7 +259,7 @@ export class Writer {
   /** After a reply went out: keeps the WAL small. */
   afterBatch(): void {
     try {
-      this.#wal.checkpointIfLong();
+      this.#beside.wal.checkpointIfLong();
     } catch (error) {
       const trouble = must(troubleOf(error), errorText(error));
       if (trouble === "io") throw new JournalError("io", errorText(error), error);
@@ -270,9 +269,9 @@ export class Writer {
   /** Checkpoints all and closes. */
   close(): void {
     try {
-      this.#wal.checkpointAll();
+      this.#beside.wal.checkpointAll();
     } finally {
-      this.#mark.close();
+      this.#beside.mark.close();
       this.#db.close();
     }
   }

@@ -61,6 +61,8 @@ export function stampAt(path: string): Stamp | undefined {
 /** Never throws. */
 export function loadTokens(path: string): Loaded {
   try {
+    // That there is no file can be seen without a descriptor, of which others may have taken the last.
+    statSync(path);
     const file = openSync(path, "r");
     try {
       // Taken from the open file, so that it can't be that of a newer one.

@@ -83,6 +83,11 @@ export class HttpClient {
     );
   }
 
+  /** One free socket was stale, so the others most likely are: the next exchange gets a new one. */
+  dropFreeSockets(): void {
+    for (const socket of Object.values(this.#agent.freeSockets).flat()) socket?.destroy();
+  }
+
   /** Ends all sockets, busy ones too. */
   destroy(): void {
     this.#agent.destroy();

@@ -5,8 +5,8 @@
  *     posting → streaming → (resuming → streaming)* → trailing → over
  *
  * E1. The request ends once: by its reply (through `Host.take`) or its fate (through `Host.settle`).
- * E2. A POST is repeated at most once, on a fresh socket, only if a kept-alive socket was stale and
- *     the request may be repeated. An unsafe one never is.
+ * E2. A POST goes out once, also where a kept-alive socket was stale: the server may have run the request,
+ *     and a second sending is another attempt, which is counted and has another id.
  * E3. A stream that gave an event id is resumed until the server says that it can't be.
  */
 import type { IncomingMessage } from "node:http";
@@ -74,7 +74,7 @@ export class Exchange {
 
   static post(host: Host, facts: ExchangeFacts, text: string): Exchange {
     const exchange = new Exchange(host, facts, { lastId: undefined, retryMs: undefined });
-    exchange.#post(text, false);
+    exchange.#post(text);
     return exchange;
   }
 
@@ -131,19 +131,18 @@ export class Exchange {
     this.#phase = { kind: "trailing", call, cancel };
   }
 
-  #post(text: string, isFresh: boolean): void {
+  #post(text: string): void {
     const host = this.#host;
     const hasSession = host.headers.sessionId !== undefined;
     const headers = host.headers.forPost(text);
     const call = host.client.start(
-      { method: "POST", headers, body: text, isFresh },
+      { method: "POST", headers, body: text, isFresh: false },
       {
         onResponse: (response) => {
           this.#answered(call, response, hasSession);
         },
         onFailed: (fault) => {
-          if (fault.isStale && !isFresh && this.facts.safety !== "unsafe") this.#post(text, true);
-          else this.#unanswered(fault);
+          this.#unanswered(fault);
         },
       },
     );
@@ -151,6 +150,7 @@ export class Exchange {
   }
 
   #unanswered(fault: NetworkFault): void {
+    if (fault.isStale) this.#host.client.dropFreeSockets();
     const fate: Fate = { kind: fault.isUnsent ? "refused" : "lost", failure: fault.failure };
     this.#settle(fate);
     if (fault.isUnsent) this.#host.fail(fault.failure);

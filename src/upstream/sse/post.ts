@@ -3,8 +3,8 @@
  * message was taken. The reply comes on the stream, sometimes before this answer.
  *
  * PO1. One of `onTaken`, `onReply`, `onFate`, once; none after `abort()`.
- * PO2. It is repeated at most once, on a fresh socket, only if a kept-alive socket was stale and the
- *      message may be repeated. An unsafe request never is.
+ * PO2. A request goes out once: a second sending is another attempt, which is counted and has another id.
+ *      Anything else is repeated at most once, on a fresh socket, if a kept-alive socket was stale.
  */
 import type { IncomingMessage } from "node:http";
 import type { CancelTimer, World } from "../../base/world.ts";
@@ -104,8 +104,8 @@ export class Post {
   }
 
   #unanswered(fault: NetworkFault, isFresh: boolean): void {
-    const mayRepeat = this.#facts.id === undefined || this.#facts.safety !== "unsafe";
-    if (fault.isStale && !isFresh && mayRepeat) {
+    if (fault.isStale) this.#parts.client.dropFreeSockets();
+    if (fault.isStale && !isFresh && this.#facts.id === undefined) {
       this.#send(true);
       return;
     }

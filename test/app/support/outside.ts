@@ -2,6 +2,7 @@
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { onTestFinished } from "vitest";
 import { realWorld } from "../../../src/base/world.ts";
 import type { CallRow } from "../../../src/core/call.ts";
@@ -37,6 +38,8 @@ export const NO_JOURNALS: JournalReader = {
   sessions: () => Promise.resolve([]),
   find: () => Promise.resolve(undefined),
   open: () => Promise.reject(new Error("no journal here")),
+  examine: () =>
+    Promise.resolve({ journals: [], files: [], repairs: [], didFiles: [], refused: [] }),
 };
 
 export interface TestOutside extends Outside {
@@ -63,6 +66,8 @@ export function testOutside(
     error: (text) => {
       stderr += text;
     },
+    outTaken: () => Promise.resolve(),
+    input: () => Readable.from([]),
     interrupted: () => new Promise(() => undefined),
     serve: () => Promise.reject(new Error("a test did not say what serves")),
     runProxy: (plan) => {

@@ -16,7 +16,7 @@ import {
   viewSince,
 } from "../ledger.ts";
 import type { Report } from "../report.ts";
-import { isSameAnswer, isSameResult } from "../texts.ts";
+import { hasWord, isSameAnswer, isSameResult } from "../texts.ts";
 
 export function checkAnswers(ledger: Ledger, report: Report): void {
   const principals = principalsOf(ledger, report);
@@ -81,8 +81,8 @@ function checkLiving({ liedAbout }: Ledger, group: Group, report: Report): void 
 
 /** Whether a result speaks of the group's call; undefined where it is an error, or names no call. */
 function speaksOf(reply: string, { nonce, executions }: Group): boolean | undefined {
-  if (executions.length === 0 || !reply.includes('"result"')) return undefined;
-  return reply.includes(nonce);
+  const at = reply.indexOf('"result"');
+  return executions.length === 0 || at < 0 ? undefined : hasWord(reply, nonce, at);
 }
 
 function checkToldAtAll(ledger: Ledger, group: Group, ask: Asked, report: Report): void {
@@ -116,11 +116,17 @@ function checkToldOnce(ledger: Ledger, { nonce }: Group, ask: Asked, report: Rep
     const hasDied = ledger.journals.some(({ views }) =>
       views.slice(0, -1).some(({ at }) => at >= before.at && at <= again.at),
     );
-    const isSame = before.executed === again.executed && before.callId === again.callId;
-    const isSound = isSame && (before.nonce === undefined || before.text === again.text);
-    if (hasDied && isSound && before.executed !== "pending") continue;
+    if (hasDied && isRepeated(before, again)) continue;
     report.add("I11", nonce, `was answered again: ${head(before)} and then ${head(again)}`);
   }
+}
+
+/** What a process that does not know of the first answer may say: the same, or how a late call ended. */
+function isRepeated(before: Told, again: Told): boolean {
+  if (before.executed === "pending")
+    return again.executed !== undefined || again.nonce !== undefined;
+  if (before.executed !== again.executed || before.callId !== again.callId) return false;
+  return before.nonce === undefined || before.text === again.text;
 }
 
 // ── Answers of ours ─────────────────────────────────────────────────────────────────────────────
@@ -156,8 +162,14 @@ function checkOwn(
   if (principal !== undefined && principal !== ask.principal)
     report.add("I6", nonce, `${ask.principal} was told of ${history.id}, a call of ${principal}`);
   checkCommitted(group, history, told, report);
+  const replies = repliesOf(history);
   const isResult = told.nonce !== undefined;
-  if (isResult && !repliesOf(history).some((reply) => isSameResult(reply, told.text)))
+  // The reply may have gone with its delivery before anybody looked.
+  if (
+    isResult &&
+    replies.length > 0 &&
+    !replies.some((reply) => reply === "" || isSameResult(reply, told.text))
+  )
     report.add(
       "I5",
       nonce,

@@ -19,6 +19,7 @@ const SENDINGS_MAX = 3;
 
 export function checkExecutions(ledger: Ledger, report: Report): void {
   checkIds(ledger, report);
+  checkAbandoned(ledger, report);
   const powerLosses = ledger.evidence.views.filter((view) => view.isAfterPowerLoss).length;
   for (const group of ledger.groups.values()) {
     if (group.asks.length === 0) {
@@ -29,7 +30,7 @@ export function checkExecutions(ledger: Ledger, report: Report): void {
     checkGhosts(ledger, group, report);
     checkCount(ledger, group, powerLosses, report);
     checkTruth(ledger, group, report);
-    if (safetyOf(group) !== "read") checkWrittenFirst(ledger, group, report);
+    if (safetyOf(group) !== "read") checkWrittenFirst(group, report);
   }
 }
 
@@ -123,6 +124,18 @@ function checkCount(
 }
 
 /** `no` means never, `yes` means at least once, and `unknown` has a cause. */
+/** What went on in memory is not said not to have run by the journal that it left, either. */
+function checkAbandoned({ histories, groups }: Ledger, report: Report): void {
+  for (const history of histories) {
+    const group = groups.get(history.nonce ?? "");
+    const { executed, id, state } = lastOf(history);
+    if (history.journal.kind !== "abandoned" || executed !== "no" || group === undefined) continue;
+    if (group.asks.length > 1 || group.executions.length === 0) continue;
+    const text = `row ${id} of an abandoned journal is ${state}, executed no, and ran`;
+    report.add("I8", group.nonce, text, "untrueExecuted");
+  }
+}
+
 function checkTruth(ledger: Ledger, group: Group, report: Report): void {
   const { rows, executions, nonce } = group;
   const ran = executions.length;
@@ -165,9 +178,10 @@ function hasCause({ evidence }: Ledger, { asks, nonce }: Group): boolean {
 }
 
 /** Commit before the first byte: what ran before a view was taken is sent in that view. */
-function checkWrittenFirst({ hasUnlinked }: Ledger, group: Group, report: Report): void {
+function checkWrittenFirst(group: Group, report: Report): void {
   const { rows, executions, nonce } = group;
-  if (hasUnlinked && rows.length === 0) return;
+  // What has no row at all was counted before.
+  if (rows.length === 0) return;
   // What became of a call after its journal was abandoned is in no view of that journal.
   if (rows.some(({ journal }) => journal.kind === "abandoned")) return;
   for (const [i, { at }] of executions.entries()) {

@@ -73,10 +73,10 @@ function checkLanes({ slackMs, rows }: Ledger, onces: readonly Once[], report: R
   for (const lane of by(late, lateOf).values()) checkLane(lane, wereLateTogether, report);
 }
 
-/** Both were in the late lane before either of them left it. */
+/** Both were in the late lane before either of them left it; at the same instant it may be on its way. */
 function wereLateTogether(a: Queued, b: Queued): boolean {
   const late = Math.max(a.row.acknowledgedAt ?? Infinity, b.row.acknowledgedAt ?? Infinity);
-  return late <= Math.min(a.row.sentAt, b.row.sentAt);
+  return late < Math.min(a.row.sentAt, b.row.sentAt);
 }
 
 function checkLane(

@@ -5,7 +5,14 @@
  */
 import { isTerminal } from "../../../src/core/call.ts";
 import type { Asked, Told } from "../evidence.ts";
-import { type Group, lastOf, type Ledger, type RowHistory, safetyOf } from "../ledger.ts";
+import {
+  type Group,
+  lastOf,
+  type Ledger,
+  type RowHistory,
+  safetyOf,
+  viewSince,
+} from "../ledger.ts";
 import type { Report } from "../report.ts";
 
 /** So long an outcome matters to a repetition. */
@@ -36,14 +43,18 @@ function checkWithdrawn({ slackMs }: Ledger, group: Group, report: Report): void
   const [ask] = asks;
   if (asks.length > 1 || ask?.cancelledAt === undefined) return;
   const { cancelledAt, cancelledAtMs } = ask;
-  if (ask.told.some(({ at }) => at > cancelledAt + slackMs))
-    report.add("T13", nonce, `was answered after its client had withdrawn it`);
   const [history] = rows;
+  if (history !== undefined && mayHaveForgotten(history, cancelledAt)) return;
+  // A withdrawal is in memory alone: the next process does not know of it.
+  const next = history === undefined ? undefined : viewSince(history.journal, cancelledAt);
+  const until = history?.journal.views[next ?? -1]?.at ?? Infinity;
+  if (ask.told.some(({ at }) => at > cancelledAt + slackMs && at <= until))
+    report.add("T13", nonce, `was answered after its client had withdrawn it`);
   if (history === undefined || rows.length > 1 || cancelledAtMs === undefined) return;
   const { sentAt, acknowledgedAt, id } = lastOf(history);
   // What was promised to run late runs: a repetition may wait for it.
   if (acknowledgedAt !== undefined || sentAt === undefined) return;
-  if (sentAt <= cancelledAtMs + slackMs || mayHaveForgotten(history, cancelledAt)) return;
+  if (sentAt <= cancelledAtMs + slackMs) return;
   const text = `${id} was sent ${String(sentAt - cancelledAtMs)} ms after its client had withdrawn it`;
   report.add("T13", nonce, text);
 }
@@ -88,6 +99,8 @@ function checkWarned(group: Group, report: Report): void {
     const row = lastOf(history);
     if (row.executed !== "unknown" || row.state === "failed" || row.note !== undefined) continue;
     const told = firstTold(asks, row.id);
+    // Where its own caller was gone, the first that was told is a repetition, and was warned by that.
+    if (told !== undefined && idIn(told.text) !== idIn(row.request)) continue;
     const next = asks.find(({ at }) => told !== undefined && at !== undefined && at > told.at);
     const answer = next?.told[0];
     if (next === undefined || answer === undefined || isOlder(rows, history)) continue;
@@ -97,6 +110,9 @@ function checkWarned(group: Group, report: Report): void {
     report.add("S3", nonce, text);
   }
 }
+
+/** The id of a request or an answer. */
+const idIn = (text: string): string | undefined => /"id":("[^"]*"|\d+)/.exec(text)?.[1];
 
 function firstTold(asks: readonly Asked[], callId: string): Told | undefined {
   const all = asks.flatMap(({ told }) => told).filter((one) => one.callId === callId);

@@ -1,0 +1,231 @@
+/**
+ * Puts what was exported into new journals of a state folder, one for each upstream.
+ *
+ * MV6. All or nothing: the journals appear when the whole file was read and found right, and is on the
+ *      platter; a process that is killed before leaves nothing that anybody sees.
+ * MV7. A call that any journal of the folder has is never there a second time: the same file twice
+ *      brings nothing new.
+ * MV8. Live calls are marked before they are seen: only reads run, the others wait for a person.
+ */
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import type { Database, Statement } from "better-sqlite3";
+import { JournalError, RefusedError, errorText } from "../../base/errors.ts";
+import { isTerminal } from "../../core/call.ts";
+import type { CallRow } from "../../core/call.ts";
+import type { SessionRow } from "../../core/session.ts";
+import { claimPlace } from "../drafts.ts";
+import type { Place } from "../drafts.ts";
+import { journalFiles, journalNumbers, upstreamsWithJournals } from "../layout.ts";
+import { openReading } from "../sqlite/connection.ts";
+import type { Driver } from "../sqlite/connection.ts";
+import { Draft } from "../sqlite/draft.ts";
+import { tryLock } from "../sqlite/lock.ts";
+import type { JournalRecord, MovedRecord } from "./format.ts";
+import { readExport } from "./read.ts";
+import type { ReadExport } from "./read.ts";
+
+export interface ImportedJournal {
+  readonly path: string;
+  readonly name: string;
+  readonly calls: number;
+}
+
+export interface Imported extends ReadExport {
+  /** None where there was nothing to do. */
+  readonly journals: readonly ImportedJournal[];
+  /** Calls that are new here. */
+  readonly calls: number;
+  /** Those of them that wait for a person. */
+  readonly held: number;
+  /** Calls that were here already, and stay as they are. */
+  readonly callsThere: number;
+  /** Sessions that are new here. */
+  readonly sessions: number;
+}
+
+export interface ImportOptions {
+  readonly driver: Driver;
+  /** The state folder. */
+  readonly folder: string;
+  /** What is done, in words for `status`: "imported from …". */
+  readonly because: string;
+}
+
+/**
+ * Rejects with `RefusedError` for a file that is not right, or while a proxy has journals of its
+ * upstreams, and with `JournalError` where the disk fails; nothing was changed then.
+ */
+export async function importExport(
+  input: AsyncIterable<Uint8Array>,
+  options: ImportOptions,
+): Promise<Imported> {
+  mkdirSync(options.folder, { recursive: true, mode: 0o700 });
+  // Two at once would not see each other's calls (MV7).
+  const lock = tryLock(options.driver, join(options.folder, "import.lock.db"));
+  if (lock === undefined)
+    throw new RefusedError("another import is under way in this state folder");
+  try {
+    return await importUnderLock(input, options);
+  } finally {
+    lock.release();
+  }
+}
+
+async function importUnderLock(
+  input: AsyncIterable<Uint8Array>,
+  options: ImportOptions,
+): Promise<Imported> {
+  const target = new FolderTarget(options);
+  try {
+    const read = await readExport(input, (record) => {
+      target.take(record);
+    });
+    return { ...read, ...target.finish() };
+  } finally {
+    target.close();
+  }
+}
+
+interface Making extends Place {
+  readonly draft: Draft;
+  readonly name: string;
+  newSessions: number;
+}
+
+class FolderTarget {
+  readonly #options: ImportOptions;
+  readonly #known: KnownIds;
+  /** By folder: several journals of one upstream become one. */
+  readonly #makings = new Map<string, Making>();
+  #current: Making | undefined;
+  #held = 0;
+  #callsThere = 0;
+
+  constructor(options: ImportOptions) {
+    this.#options = options;
+    this.#known = new KnownIds(options.driver, options.folder);
+  }
+
+  take(record: MovedRecord): void {
+    if (record.kind === "journal") this.#current = this.#begin(record.journal);
+    else if (record.kind === "session") this.#takeSession(record.session);
+    else this.#takeCall(record.call);
+  }
+
+  #begin({ upstream, credentials, name }: JournalRecord): Making {
+    const digest16 = upstream.slice(0, 16);
+    const known = this.#makings.get(digest16);
+    if (known !== undefined) return known;
+    const { driver, folder } = this.#options;
+    const place = claimPlace(driver, folder, upstream);
+    try {
+      const draft = new Draft(driver, place.files);
+      const making = { ...place, draft, name, newSessions: 0 };
+      this.#makings.set(digest16, making);
+      draft.keep("name", name);
+      draft.keep("upstream", upstream);
+      if (credentials !== undefined) draft.keep("credentials", credentials);
+      return making;
+    } catch (error) {
+      place.lock.release();
+      throw error;
+    }
+  }
+
+  #takeSession(session: SessionRow): void {
+    const making = this.#now();
+    if (!this.#known.hasSession(session.id)) making.newSessions++;
+    // Also one that is known: its calls look for it in their own journal.
+    making.draft.addSession(session);
+  }
+
+  #takeCall(call: CallRow): void {
+    for (const { draft } of this.#makings.values())
+      if (draft.has(call.id)) throw new RefusedError(`call ${call.id} is in it twice`);
+    if (this.#known.hasCall(call.id)) {
+      this.#callsThere++;
+      return;
+    }
+    this.#now().draft.addCall(call);
+    if (!isTerminal(call.state) && call.safety !== "read") this.#held++;
+  }
+
+  #now(): Making {
+    if (this.#current === undefined) throw new RefusedError("it belongs to no journal");
+    return this.#current;
+  }
+
+  /** Makes visible what is new. Nothing is, before all of it is on the platter. */
+  finish(): Omit<Imported, keyof ReadExport> {
+    const makings = [...this.#makings.values()].filter(
+      ({ draft, newSessions }) => draft.calls > 0 || newSessions > 0,
+    );
+    for (const { draft } of makings) draft.seal(this.#options.because);
+    for (const { draft } of makings) draft.publish();
+    const journals = makings.map(({ draft, files, name }) => {
+      return { path: files.path, name, calls: draft.calls };
+    });
+    return {
+      journals,
+      calls: journals.reduce((sum, { calls }) => sum + calls, 0),
+      held: this.#held,
+      callsThere: this.#callsThere,
+      sessions: makings.reduce((sum, { newSessions }) => sum + newSessions, 0),
+    };
+  }
+
+  /** Leaves nothing of what was not published. */
+  close(): void {
+    this.#known.close();
+    for (const { draft, lock } of this.#makings.values()) {
+      draft.discard();
+      lock.release();
+    }
+  }
+}
+
+/** The calls and sessions of all journals of a state folder, damaged ones too. */
+class KnownIds {
+  readonly #dbs: Database[] = [];
+  readonly #calls: Statement[] = [];
+  readonly #sessions: Statement[] = [];
+
+  constructor(driver: Driver, folder: string) {
+    for (const digest of upstreamsWithJournals(folder)) {
+      for (const number of journalNumbers(folder, digest))
+        this.#add(driver, journalFiles(folder, digest, number).path);
+    }
+  }
+
+  #add(driver: Driver, path: string): void {
+    try {
+      const db = openReading(driver, path);
+      this.#dbs.push(db);
+      // Its process died, or is still busy, before there was a schema.
+      if (db.pragma("user_version", { simple: true }) === 0) return;
+      this.#calls.push(db.prepare("select 1 from call where id = ?"));
+      this.#sessions.push(db.prepare("select 1 from session where id = ?"));
+    } catch (error) {
+      this.close();
+      throw new JournalError(
+        "io",
+        `whether its calls are here already can't be told, because ${path} can't be read: ` +
+          `${errorText(error)}. Move that file away, then import again.`,
+        error,
+      );
+    }
+  }
+
+  hasCall(id: string): boolean {
+    return this.#calls.some((statement) => statement.get(id) !== undefined);
+  }
+
+  hasSession(id: string): boolean {
+    return this.#sessions.some((statement) => statement.get(id) !== undefined);
+  }
+
+  close(): void {
+    for (const db of this.#dbs) db.close();
+  }
+}
