@@ -54,10 +54,10 @@ export interface Journal {
   kept(prefix: string): Promise<ReadonlyMap<string, string>>;
   /**
    * Drops the payloads of calls settled before `resultsBefore` and keeps their rows; deletes rows
-   * settled before `recordsBefore`, and sessions without rows that ended or expired before it. In short
-   * steps, between which other work goes on. Resolves to the number of rows deleted.
+   * settled before `recordsBefore`, sessions without rows that ended or expired before it, and over
+   * `bytesMax` the oldest ended rows. In short steps. Resolves to the number of rows deleted.
    */
-  prune(resultsBefore: number, recordsBefore: number): Promise<number>;
+  prune(resultsBefore: number, recordsBefore: number, bytesMax?: number): Promise<number>;
   stats(): JournalStats;
   /** Flushes, checkpoints and closes; later calls reject with `closed`. */
   close(): Promise<void>;

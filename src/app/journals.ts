@@ -1,6 +1,7 @@
 /** Journals on disk for the commands: the store's reader, with owners told alive from dead. */
 import { errorText, JournalError, RefusedError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
+import type { WentBackwards } from "../core/status.ts";
 import type { Log } from "../ports.ts";
 import { examine } from "../store/examine.ts";
 import type { ReadJournal } from "../store/reader.ts";
@@ -11,6 +12,8 @@ import {
   readJournals,
   readSessions,
 } from "../store/reader.ts";
+import { RESTORED, readRestoredFact } from "../store/snapshot/prepare.ts";
+import { HELD_MARK, readHeldMark } from "../store/held-mark.ts";
 import { troubleOf } from "../store/sqlite/connection.ts";
 import { isObject } from "../wire/message.ts";
 import type { JournalReader, JournalSummary } from "./commands/journal-reader.ts";
@@ -38,6 +41,16 @@ export function readOwner(fact: string | undefined): Owner | undefined {
     : undefined;
 }
 
+/** A fact that is torn is as good as one that is there: the journal is not sound. */
+function readBackwards(fact: string | undefined): WentBackwards | undefined {
+  if (fact === undefined) return undefined;
+  try {
+    return readHeldMark(fact);
+  } catch {
+    return { expectedSeq: 0, foundSeq: Number.MAX_SAFE_INTEGER };
+  }
+}
+
 /**
  * Asked over its control socket: its lock must not be tried, and its number may be another
  * process's by now. A frozen proxy still has a socket that connects.
@@ -59,12 +72,15 @@ const isOwnerAlive = async (fact: string | undefined, world: World): Promise<boo
 
 async function summary(journal: ReadJournal, world: World): Promise<JournalSummary> {
   const owner = readOwner(journal.facts.get("owner"));
+  const restored = readRestoredFact(journal.facts.get(RESTORED));
   return {
     path: journal.path,
-    upstream: owner?.name ?? journal.facts.get("name") ?? journal.upstreamDigest16,
+    upstream:
+      owner?.name ?? journal.facts.get("name") ?? restored?.name ?? journal.upstreamDigest16,
     ownerPid: owner !== undefined && (await isAlive(owner, world)) ? owner.pid : undefined,
     counts: journal.counts,
     isAbandoned: journal.isAbandoned,
+    wentBackwards: readBackwards(journal.facts.get(HELD_MARK)),
     damaged: journal.damaged.length,
     problem: journal.problem,
   };

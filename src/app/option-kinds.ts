@@ -83,6 +83,17 @@ export const bytes = (words: Words, min: number, max: number): Option<number> =>
   read: readBytes(min, max),
 });
 
+/** A size, or "none" for no bound. */
+export const orUnbounded = (
+  words: Words,
+  min: number,
+  max: number,
+): Option<number | undefined> => ({
+  ...bytes(words, min, max),
+  expected: `a size such as "1GiB", from ${formatBytes(min)} to ${formatBytes(max)}, or "none"`,
+  read: orNone(readBytes(min, max)),
+});
+
 export const integer = (words: Words, min: number, max: number): Option<number> => ({
   ...words,
   type: "integer",

@@ -25,6 +25,7 @@ import {
   MANY,
   MINUTE,
 } from "./option-kinds.ts";
+import { keeping, snapshots } from "./keeping-options.ts";
 import { sessions } from "./session-options.ts";
 import { listening } from "./listening-options.ts";
 
@@ -162,46 +163,6 @@ const bounds = {
   ),
 };
 
-/** The journal and its folders. */
-const keeping = {
-  journal: choice(
-    global(
-      "journal",
-      "auto",
-      "auto: on disk, or in memory with a warning if the disk refuses; required: on disk or not " +
-        "at all; memory: nothing survives this process.",
-    ),
-    ["auto", "required", "memory"],
-  ),
-  durability: choice(
-    global(
-      "durability",
-      "full",
-      "full: calls that change something survive a power loss, reads survive the process; " +
-        "always: all survive a power loss; process: all survive the process only.",
-    ),
-    ["full", "always", "process"],
-  ),
-  retentionMs: duration(
-    global("retention", "24h", "How long the results of ended calls are kept."),
-    MINUTE,
-    365 * DAY,
-  ),
-  metadataRetentionMs: duration(
-    global("metadataRetention", "14d", "How long the record of an ended call is kept."),
-    MINUTE,
-    3_650 * DAY,
-  ),
-  stateDir: text(
-    global("stateDir", "none", "Folder of journals, key and sockets. Default: the platform's."),
-    "path",
-  ),
-  cacheDir: text(
-    global("cacheDir", "none", "Folder of the remembered tool lists. Default: the platform's."),
-    "path",
-  ),
-};
-
 /** What is said on stderr. */
 const saying = {
   logLevel: choice(global("logLevel", "info", "Least severe log lines that are written."), [
@@ -251,6 +212,7 @@ export const OPTIONS = {
   ...bounds,
   ...sessions,
   ...keeping,
+  ...snapshots,
   ...listening,
   ...saying,
   ...target,
@@ -266,6 +228,7 @@ export const OPTION_GROUPS: readonly (readonly [string, readonly OptionKey[]])[]
   ["Pace and bounds", Object.keys(bounds) as OptionKey[]],
   ["Sessions", Object.keys(sessions) as OptionKey[]],
   ["Journal and folders", Object.keys(keeping) as OptionKey[]],
+  ["Snapshots", Object.keys(snapshots) as OptionKey[]],
   ["Listening", Object.keys(listening) as OptionKey[]],
   ["Log", Object.keys(saying) as OptionKey[]],
 ];

@@ -26,8 +26,10 @@ import { newConnector } from "./connectors.ts";
 import { engineSettings } from "./engine-settings.ts";
 import { ensureFolder } from "./folders.ts";
 import type { Folders, RunPlan } from "./options.ts";
+import { snapshotsOf } from "./journal-snapshots.ts";
 import type { Settings } from "./option-table.ts";
 import { realSurroundings } from "./plan.ts";
+import type { Snapshotting } from "./snapshotting.ts";
 
 /** An assertion failed or the journal is lost: the process ends and the next one recovers. */
 const EXIT_BUG = 70;
@@ -80,6 +82,7 @@ export class EngineProcess {
   readonly #ended = deferred<number>();
   #own: Journal | undefined;
   #control: ControlServer | undefined;
+  #snapshots: Snapshotting | undefined;
   #isEnding = false;
 
   constructor(plan: ProcessPlan, hooks: ProcessHooks) {
@@ -98,7 +101,12 @@ export class EngineProcess {
         version,
         pid: process.pid,
         drainMs: s.drainTimeoutMs,
-        retention: { resultsMs: s.retentionMs, recordsMs: s.metadataRetentionMs },
+        retention: {
+          resultsMs: s.retentionMs,
+          recordsMs: s.metadataRetentionMs,
+          bytesMax: s.journalMaxBytes,
+        },
+        snapshots: () => this.#snapshots?.status(),
         ...hooks,
       },
     );
@@ -125,6 +133,7 @@ export class EngineProcess {
       log: this.log,
       folder: folders.state,
       durability: settings.durability,
+      isArchiving: settings.archive === "lines",
     });
     this.#own = own;
     for (const journal of [own, ...leftovers.map((left) => left.journal)]) {
@@ -142,6 +151,17 @@ export class EngineProcess {
       JSON.stringify({ pid: process.pid, control: controlPath, name, target }),
     );
     this.#journal.resolve(own);
+    await this.#startSnapshots(own);
+  }
+
+  async #startSnapshots(journal: Journal): Promise<void> {
+    const { world, log } = this;
+    const { version, settings, folders } = this.#plan;
+    const stateFolder = folders.state;
+    const made = await snapshotsOf({ world, log, version, settings, stateFolder, journal });
+    if (this.#isEnding) return;
+    this.#snapshots = made;
+    made?.start();
   }
 
   /** A child that outlived its proxy would work beside its successor. */
@@ -228,9 +248,11 @@ export class EngineProcess {
     this.#isEnding = true;
     this.log("info", "ending", { cause });
     this.#hooks.onEnding();
+    const stopped = this.#snapshots?.stop() ?? Promise.resolve();
     this.proxy
       .drain(cause)
       .then(() => this.#hooks.onDrained())
+      .then(() => stopped)
       .then(() => this.#control?.close())
       .then(() => {
         this.#ended.resolve(code);

@@ -11,6 +11,7 @@ import { configCandidates, type ConfigFile, loadConfig } from "./config.ts";
 import { controlPath, resolveFolders, type Surroundings } from "./folders.ts";
 import { identifyByName, identityKey } from "./identity.ts";
 import type { Folders, OptionKey, RunPlan, Settings, Target } from "./options.ts";
+import { HOUR } from "./option-kinds.ts";
 import { OPTION_KEYS } from "./option-table.ts";
 import type { FlagValues, Layer } from "./resolve.ts";
 import { envLayer, flagLayer, optionOf, resolveSettings } from "./resolve.ts";
@@ -84,6 +85,9 @@ export function remakeServePlan(request: ServeRequest, before: ServePlan): Serve
 }
 
 const isOfProcess = (key: OptionKey): boolean => optionOf(key).scope === "global";
+/** A daemon's journal is told apart from other daemons' by its configuration file. */
+export const daemonDigest = (configPath: string): string =>
+  createHash("sha256").update(`serve\0${configPath}`).digest("hex");
 export const isSame = (a: unknown, b: unknown): boolean => JSON.stringify(a) === JSON.stringify(b);
 
 const EXAMPLE =
@@ -103,7 +107,12 @@ function refuseWrapOnly(own: readonly Layer[]): void {
 /** A daemon promises to remember, so it does not start where it can't, unless somebody says so. */
 function processSettings(own: readonly Layer[], file: ConfigFile, around: Surroundings): Settings {
   const { settings, given } = resolveSettings([...own, file.layer], "stdio", around.home);
-  return given.has("journal") ? settings : { ...settings, journal: "required" };
+  return {
+    ...settings,
+    ...(given.has("journal") ? {} : { journal: "required" }),
+    // It holds the calls of many, for long, and nobody looks after it.
+    ...(given.has("snapshotsEveryMs") ? {} : { snapshotsEveryMs: HOUR }),
+  };
 }
 
 type Common = Pick<ServePlan, "settings" | "folders" | "unheeded">;
@@ -128,7 +137,7 @@ function planOf(request: ServeRequest, file: ConfigFile, common: Common): ServeP
     folders,
     controlPath: controlPath(folders.run, around.pid, around.platform),
     journal: {
-      upstreamDigest: createHash("sha256").update(`serve\0${file.path}`).digest("hex"),
+      upstreamDigest: daemonDigest(file.path),
       credentialsDigest: world.digest(key.value, "serve"),
     },
     requestMaxBytes: Math.max(

@@ -1,6 +1,7 @@
 /** The shape of `holdfast status --json`: one proxy process as it is now. Names are pinned by a test. */
 import type { TransportKind } from "./transport.ts";
 import type { FailureKind } from "./failure.ts";
+import type { RestoredFrom, SnapshotStatus } from "./snapshot.ts";
 
 /** The states of an upstream connection; the same words in code, status and docs. */
 export type UpstreamState =
@@ -26,12 +27,17 @@ export interface RecoveryReport {
    * Set when calls of the journal may have run since it was written: it holds less than was once synced
    * (a lost WAL, an older copy), or came out of a file (an import, a restored backup).
    */
-  readonly wentBackwards?: {
-    readonly expectedSeq: number;
-    readonly foundSeq: number;
-    /** Of a journal that came out of a file, what was done, in words: "imported from …". */
-    readonly because?: string;
-  };
+  readonly wentBackwards?: WentBackwards;
+}
+
+/** Calls up to `foundSeq` may have run since; those after it were accepted later, and are sound. */
+export interface WentBackwards {
+  readonly expectedSeq: number;
+  readonly foundSeq: number;
+  /** Of a journal that came out of a file, what was done, in words: "imported from …". */
+  readonly because?: string;
+  /** Of one that was restored from a snapshot. */
+  readonly restored?: RestoredFrom;
 }
 
 export interface JournalStats {
@@ -123,6 +129,8 @@ export interface ProxyStatus {
   readonly heldForPerson: number;
   readonly journal: JournalStats;
   readonly recovery: RecoveryReport | undefined;
+  /** Undefined where none are made. */
+  readonly snapshots: SnapshotStatus | undefined;
   readonly calls: {
     readonly accepted: number;
     readonly answered: number;

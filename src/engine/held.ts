@@ -6,8 +6,17 @@
  *     gone on with the calls of an abandoned one, and one that went backwards forgot what it sent.
  */
 import { type CallChange, type CallRow, mustSync } from "../core/call.ts";
-import type { Journal } from "../ports.ts";
+import type { Journal, Recovery } from "../ports.ts";
 import type { EngineContext } from "./context.ts";
+
+/** Whether this left-over row may have run since it was written, whatever it says itself. */
+export function maySinceHaveRun(
+  { isAbandoned, recovery }: { readonly isAbandoned: boolean; readonly recovery: Recovery },
+  row: CallRow,
+): boolean {
+  const { wentBackwards } = recovery.report;
+  return isAbandoned || (wentBackwards !== undefined && row.seq <= wentBackwards.foundSeq);
+}
 
 interface HeldCall {
   readonly journal: Journal;

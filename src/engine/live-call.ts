@@ -47,6 +47,8 @@ export interface LiveCall {
   readonly journal: Journal;
   /** False for a read that passes straight through: nothing of it is on disk. */
   isJournalled: boolean;
+  /** It was left in a journal that went backwards, and may have run since that was written. */
+  isSuspect: boolean;
   /** Undefined while the payload waits on disk. */
   request: RequestMessage | undefined;
   readonly bytes: number;
@@ -70,11 +72,24 @@ export interface LiveCall {
  * Changes the call: in the journal first if it has a row there, then in memory. False where the guard
  * refused: somebody else's change came first, and the caller of this must do nothing more.
  */
-export async function change(call: LiveCall, what: CallChange): Promise<boolean> {
+export async function change(call: LiveCall, wanted: CallChange): Promise<boolean> {
+  const what = call.isSuspect ? truthOf(wanted) : wanted;
   if (call.recording !== undefined) await call.recording;
   if (call.isJournalled && !(await call.journal.apply(what, mustSync(call.row, what))))
     return false;
   return changeInMemory(call, what);
+}
+
+/** X4: that a suspect call ends here without being sent does not say that it never ran. */
+function truthOf(what: CallChange): CallChange {
+  const { id } = what;
+  const isUnsent =
+    what.kind === "expire" || (what.kind === "bury" && what.reason === "tool_changed");
+  if (isUnsent || (what.kind === "cancel" && what.from === "queued")) {
+    const { cause, at } = what;
+    return { kind: "cancel", id, from: "queued", mayHaveRun: true, cause, at };
+  }
+  return what;
 }
 
 /** The second half of `change`, for callers that posted the first themselves. */
@@ -114,6 +129,7 @@ export function newLiveCall(
     order,
     journal,
     isJournalled: false,
+    isSuspect: false,
     request,
     bytes: row.request.length,
     waiters: new Set(),

@@ -17,6 +17,8 @@ export interface OperatorHooks {
   status(): ProxyStatus;
   /** Withdraws a call that waits for a person; false if it is none. */
   cancelHeld(id: string, cause: string): Promise<boolean>;
+  /** It waits to be taken over, and may have run since it was written. */
+  isSuspect(id: string): boolean;
   branches(): Iterable<Branch>;
 }
 
@@ -52,7 +54,10 @@ export class Operator implements Control {
     return (await this.#hooks.registry.recall(id))?.row;
   }
 
-  /** A new call that repeats an ended one (T15); the old row stays as it is. */
+  /**
+   * A new call that repeats an ended one (T15); the old row stays as it is. One that waits for a person
+   * is withdrawn by that: the person has decided.
+   */
   async retry(id: string): Promise<string> {
     const { row } = await this.#recall(id);
     const branch = [...this.#hooks.branches()].find(
@@ -63,8 +68,9 @@ export class Operator implements Control {
     const session = await this.#sessionFor(row, branch);
     const { world } = this.#context;
     const { settings, identity, bounds } = branch.context;
+    const ended = isTerminal(row.state) ? row : await this.#withdrawHeld(row);
     const repeated: CallRow = {
-      ...repeatedCall(row, world.newId("c"), world.now(), settings.deferTtlMs),
+      ...repeatedCall(ended, world.newId("c"), world.now(), settings.deferTtlMs),
       sessionId: session.id,
       credentials: identity.credentials,
     };
@@ -83,6 +89,12 @@ export class Operator implements Control {
     line.dispatcher.adopt(call);
     line.supervisor.want();
     return repeated.id;
+  }
+
+  /** The row as it is then; as it was where it is not held. */
+  async #withdrawHeld(row: CallRow): Promise<CallRow> {
+    const isMine = await this.#hooks.cancelHeld(row.id, "repeated by an operator as a new call");
+    return isMine ? (await this.#recall(row.id)).row : row;
   }
 
   /** Over which connection an operator's repetition runs: its session's own, else any other. */
@@ -152,7 +164,8 @@ export class Operator implements Control {
     const cause = "withdrawn by an operator";
     if (await this.#hooks.cancelHeld(id, cause)) return (await this.#recall(id)).row;
     const at = this.#context.world.now();
-    const what = { kind: "cancel", id, from: "queued", mayHaveRun: false, cause, at } as const;
+    const mayHaveRun = this.#hooks.isSuspect(id);
+    const what = { kind: "cancel", id, from: "queued", mayHaveRun, cause, at } as const;
     if (!(await journal.apply(what, mustSync(row, what)))) {
       throw new RefusedError(`call ${id} changed at this moment; look again`);
     }

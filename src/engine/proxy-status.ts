@@ -6,6 +6,7 @@ import type {
   ServingStatus,
   SessionStatus,
 } from "../core/status.ts";
+import type { SnapshotStatus } from "../core/snapshot.ts";
 import type { Branch } from "./branch.ts";
 import { sumOf } from "./tally.ts";
 
@@ -21,6 +22,7 @@ export interface StatusParts {
   /** Of this process's own journal first. */
   readonly opened: readonly RecoveryReport[];
   readonly serving: ServingStatus | undefined;
+  readonly snapshots: SnapshotStatus | undefined;
 }
 
 const OPENING: JournalStats = {
@@ -53,13 +55,14 @@ export function proxyStatus(parts: StatusParts): ProxyStatus {
     heldForPerson,
     journal: journal ?? OPENING,
     recovery: opened[0],
+    snapshots: parts.snapshots,
     calls,
     failures,
   };
 }
 
 function reasonsOf(parts: StatusParts, sessions: readonly SessionStatus[]): readonly string[] {
-  const { journal, heldForPerson, opened, serving } = parts;
+  const { journal, heldForPerson, opened, serving, snapshots } = parts;
   const reasons = new Set<string>();
   for (const { upstream } of sessions) {
     // An upstream that nobody has asked for yet is not missing.
@@ -77,6 +80,8 @@ function reasonsOf(parts: StatusParts, sessions: readonly SessionStatus[]): read
     if (because === undefined) reasons.add("the journal holds less than was once written to it");
     else reasons.add(`a journal was ${because}`);
   }
+  if (snapshots?.failure !== undefined)
+    reasons.add(`no snapshot of the journal was made: ${snapshots.failure.message}`);
   if (serving?.problem !== undefined)
     reasons.add(`the configuration on disk is not used: ${serving.problem}`);
   if (serving?.doorTrouble !== undefined)

@@ -7,6 +7,7 @@
 import { JournalError } from "../base/errors.ts";
 import type { CallRow } from "../core/call.ts";
 import type { ProxyStatus, ServingStatus } from "../core/status.ts";
+import type { SnapshotStatus } from "../core/snapshot.ts";
 import type { Control, Door, Journal } from "../ports.ts";
 import { Branch } from "./branch.ts";
 import { Caretaker } from "./caretaker.ts";
@@ -14,7 +15,7 @@ import type { EngineContext, ProcessContext } from "./context.ts";
 import { newControlTool } from "./control-tool.ts";
 import { drain, untilJournalOpen } from "./drain.ts";
 import { startHeartbeat } from "./heartbeat.ts";
-import { Held } from "./held.ts";
+import { Held, maySinceHaveRun } from "./held.ts";
 import { Operator } from "./operator.ts";
 import { proxyStatus } from "./proxy-status.ts";
 import { Registry } from "./registry.ts";
@@ -24,14 +25,19 @@ import { makeRoom } from "./room.ts";
 export interface ProxyOptions {
   readonly version: string;
   readonly pid: number;
-  /** How long results, and records of ended calls, are kept, ms. */
-  readonly retention: { readonly resultsMs: number; readonly recordsMs: number };
+  /** How long results, and records of ended calls, are kept, ms; how large a journal may get. */
+  readonly retention: {
+    readonly resultsMs: number;
+    readonly recordsMs: number;
+    readonly bytesMax?: number | undefined;
+  };
   /** How long an orderly end waits for calls in flight, ms. */
   readonly drainMs: number;
   /** A client that can't come back left; in wrap mode that is the end. */
   readonly onEmpty: (cause: string) => void;
   /** What a daemon tells of itself. */
   readonly serving?: () => ServingStatus | undefined;
+  readonly snapshots?: () => SnapshotStatus | undefined;
 }
 
 /** A recovered journal, and whose it is. */
@@ -73,6 +79,7 @@ export class Proxy {
       status: () => this.#status(),
       branches: () => this.#branches.values(),
       cancelHeld: (id, cause) => this.#cancelHeld(id, cause),
+      isSuspect: (id) => [...this.#branches.values()].some((one) => one.rescuer.isSuspect(id)),
     });
   }
 
@@ -189,11 +196,9 @@ export class Proxy {
   /** Calls of an upstream that is not configured wait for a person, or for their deadline. */
   #holdOrphans(): void {
     for (const one of this.#opened) {
-      const { report, live } = one.recovery;
-      const isSound = !one.isAbandoned && report.wentBackwards === undefined;
-      for (const row of live) {
+      for (const row of one.recovery.live) {
         if (this.#branchOf(row) !== undefined) continue;
-        this.#orphaned().add(one.journal, row, isSound);
+        this.#orphaned().add(one.journal, row, !maySinceHaveRun(one, row));
       }
     }
   }
@@ -242,13 +247,13 @@ export class Proxy {
   }
 
   #prune(): void {
-    const { resultsMs, recordsMs } = this.#options.retention;
+    const { resultsMs, recordsMs, bytesMax } = this.#options.retention;
     const now = this.#process.world.now();
     this.#every(PRUNE_EVERY_MS, () => {
       this.#prune();
     });
     for (const journal of this.#registry.journals) {
-      journal.prune(now - resultsMs, now - recordsMs).catch((error: unknown) => {
+      journal.prune(now - resultsMs, now - recordsMs, bytesMax).catch((error: unknown) => {
         if (error instanceof JournalError && error.trouble === "closed") return;
         this.#process.log("warn", "could not prune the journal", { error: String(error) });
       });
@@ -256,7 +261,7 @@ export class Proxy {
   }
 
   #status(): ProxyStatus {
-    const { version, pid, serving } = this.#options;
+    const { version, pid, serving, snapshots } = this.#options;
     const branches = [...this.#branches.values()];
     const held = branches.reduce((sum, { rescuer }) => sum + rescuer.held.size, 0);
     return proxyStatus({
@@ -269,6 +274,7 @@ export class Proxy {
       journal: this.#journal?.stats(),
       opened: this.#opened.map(({ recovery }) => recovery.report),
       serving: serving?.(),
+      snapshots: snapshots?.(),
     });
   }
 }

@@ -16,7 +16,7 @@ import { type JsonObject, parseMessage } from "../wire/message.ts";
 import type { EngineContext } from "./context.ts";
 import type { Delivery } from "./delivery.ts";
 import type { Line } from "./line.ts";
-import { Held } from "./held.ts";
+import { Held, maySinceHaveRun } from "./held.ts";
 import { type LiveCall, newLiveCall } from "./live-call.ts";
 import type { Registry } from "./registry.ts";
 
@@ -116,7 +116,7 @@ export class Rescuer {
       Promise.all(
         recovery.live.map(async (row) => {
           const judged = row.state === "in_doubt" ? await this.#judge(journal, row) : row;
-          return judged !== undefined && this.#hasLostState(leftover)
+          return judged !== undefined && this.#hasLostState(leftover, judged)
             ? this.#expire(journal, judged)
             : judged;
         }),
@@ -139,31 +139,31 @@ export class Rescuer {
     const { journal } = leftover;
     const request = parseMessage(row.request);
     if (this.#mustHold(leftover, row) || group === undefined || request.kind !== "request") {
-      const { wentBackwards } = leftover.recovery.report;
-      const isSound = !leftover.isAbandoned && wentBackwards === undefined;
-      this.held.add(journal, row, isSound);
+      this.held.add(journal, row, !maySinceHaveRun(leftover, row));
       return;
     }
     const call = newLiveCall(row, this.#hooks.registry.nextOrder(), journal, request);
     call.isJournalled = true;
+    call.isSuspect = maySinceHaveRun(leftover, row);
     this.#context.bounds.count(row.sessionId, call.bytes);
     group.calls.push(call);
   }
 
   #mustHold(leftover: Leftover, row: CallRow): boolean {
-    const { identity } = this.#context;
+    const { identity, settings, world } = this.#context;
+    const isRepeatable =
+      row.safety === "read" && !settings.isStateful && row.deadlineAt > world.now();
     return (
       leftover.isAbandoned ||
       row.credentials !== identity.credentials ||
       row.upstream !== identity.upstream ||
-      (leftover.recovery.report.wentBackwards !== undefined && row.safety !== "read")
+      (maySinceHaveRun(leftover, row) && !isRepeatable)
     );
   }
 
   /** The server's state that its calls relied on went with its proxy. Held calls are left to a person. */
-  #hasLostState({ isAbandoned, recovery }: Leftover): boolean {
-    const isSound = !isAbandoned && recovery.report.wentBackwards === undefined;
-    return isSound && this.#context.settings.isStateful;
+  #hasLostState(leftover: Leftover, row: CallRow): boolean {
+    return this.#context.settings.isStateful && !maySinceHaveRun(leftover, row);
   }
 
   async #expire(journal: Journal, row: CallRow): Promise<undefined> {
@@ -225,6 +225,13 @@ export class Rescuer {
     this.#stopTimer?.();
   }
 
+  /** It waits to be taken over, and may have run since it was written. */
+  isSuspect(id: string): boolean {
+    return this.#groups.some(({ calls }) =>
+      calls.some((one) => one.row.id === id && one.isSuspect),
+    );
+  }
+
   /** Calls of this journal wait to be taken over. */
   needs(journal: Journal): boolean {
     return (
@@ -236,10 +243,10 @@ export class Rescuer {
   /** The upstream goes out of service: what it still owes waits for a person. */
   leaveTo(held: Held): void {
     for (const { calls } of this.#groups) {
-      for (const { journal, row, bytes } of calls) {
+      for (const { journal, row, bytes, isSuspect } of calls) {
         this.#hooks.registry.remove(row.id);
         this.#context.bounds.release(row.sessionId, bytes);
-        held.add(journal, row, true);
+        held.add(journal, row, !isSuspect);
       }
     }
     this.held.moveTo(held);

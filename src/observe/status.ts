@@ -94,6 +94,23 @@ function recoveryLines(status: ProxyStatus, paint: Paint): string[] {
   return lines;
 }
 
+function snapshotLines({ snapshots, now }: ProxyStatus, paint: Paint): string[] {
+  if (snapshots === undefined) return [];
+  const { count, bytes, last, nextAt, failure } = snapshots;
+  const next = nextAt === undefined ? "being made" : `next in ${ageText(nextAt - now)}`;
+  const kept =
+    last === undefined
+      ? "none yet"
+      : `last ${ageText(now - last.at)} ago (${sizeText(last.bytes)}), ` +
+        `${String(count)} kept, ${sizeText(bytes)}`;
+  const lines = [`snapshot ${kept}; ${next}`];
+  if (failure !== undefined) {
+    const ago = ageText(now - failure.at);
+    lines.push(paint.red(`snapshot failed ${ago} ago: ${safe(failure.message)}`));
+  }
+  return lines;
+}
+
 /** Several lines, the last without a line break. */
 export function renderStatus(status: ProxyStatus, paint: Paint): string {
   const { now, calls } = status;
@@ -123,6 +140,7 @@ export function renderStatus(status: ProxyStatus, paint: Paint): string {
   const failures = countsText(status.failures);
   if (failures !== "nothing") lines.push(`  failures ${failures}`);
   lines.push(`  ${journalLine(status.journal)}`);
+  lines.push(...snapshotLines(status, paint).map((line) => `  ${line}`));
   if (status.journal.degraded !== undefined) {
     lines.push(`  ${paint.yellow("!")} journal: ${safe(status.journal.degraded)}`);
   }

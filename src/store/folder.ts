@@ -39,6 +39,8 @@ export interface FolderOptions {
   readonly dropsDelivered?: boolean;
   /** Bound of one journal in pages of 4 KiB. Default: the disk. */
   readonly pagesMax?: number;
+  /** What retention takes away is kept as lines of JSON. Default false. */
+  readonly isArchiving?: boolean;
 }
 
 /** A journal of a dead process that holds live calls. It is locked until `journal.close()`. */
@@ -187,7 +189,7 @@ class Opener {
     files: JournalFiles,
     onlyIfLive: boolean,
   ): Promise<OpenedJournal | undefined> {
-    const { world, log, durability, pagesMax } = this.#options;
+    const { world, log, durability, pagesMax, isArchiving } = this.#options;
     try {
       if (onlyIfLive && countLiveIn(this.#driver, files.path) === 0) {
         lock.release();
@@ -202,6 +204,7 @@ class Opener {
         highWaterPath: files.highWaterPath,
         ballastPath: files.ballastPath,
         ...(pagesMax === undefined ? {} : { pagesMax }),
+        ...(isArchiving === true ? { archiveBase: files.archiveBase } : {}),
         isAbandoned: isMarkedAbandoned(files.abandonedPath),
         onGone: lock.release,
       });

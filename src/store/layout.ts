@@ -21,6 +21,8 @@ export interface JournalFiles {
   readonly highWaterPath: string;
   readonly abandonedPath: string;
   readonly ballastPath: string;
+  /** Of what retention takes away from it, if that is archived. */
+  readonly archiveBase: string;
   readonly draftPath: string;
 }
 
@@ -37,6 +39,7 @@ export function journalFiles(folder: string, upstreamDigest: string, number: num
     highWaterPath: `${base}.hwm`,
     abandonedPath: `${base}.abandoned`,
     ballastPath: join(folder, "ballast"),
+    archiveBase: join(folder, "archive", upstreamDigest.slice(0, 16), String(number)),
     draftPath: `${base}.db.draft`,
   };
 }

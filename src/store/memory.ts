@@ -166,9 +166,9 @@ class MemoryJournal implements Journal {
     return new Map([...this.#facts].filter(([key]) => key.startsWith(prefix)).sort(byKey));
   }
 
-  async prune(resultsBefore: number, recordsBefore: number): Promise<number> {
+  async prune(resultsBefore: number, recordsBefore: number, bytesMax?: number): Promise<number> {
     this.#step();
-    let deleted = 0;
+    let deleted = this.#shrink(bytesMax ?? Infinity);
     const sessionIds = new Set<string>();
     for (const row of this.#rows.values()) {
       const { settledAt } = row;
@@ -184,6 +184,21 @@ class MemoryJournal implements Journal {
     for (const session of this.#sessions.values()) {
       const isOver = sessionOverAt(session) < recordsBefore;
       if (isOver && !sessionIds.has(session.id)) this.#sessions.delete(session.id);
+    }
+    return deleted;
+  }
+
+  /** Deletes the oldest ended rows until the others are within the bound. */
+  #shrink(bytesMax: number): number {
+    const rows = [...this.#rows.values()];
+    let bytes = rows.reduce((sum, row) => sum + bytesOf(row), 0);
+    let deleted = 0;
+    for (const row of rows.sort((a, b) => a.seq - b.seq)) {
+      if (bytes <= bytesMax) break;
+      if (row.settledAt === undefined) continue;
+      this.#rows.delete(row.id);
+      bytes -= bytesOf(row);
+      deleted++;
     }
     return deleted;
   }
@@ -210,5 +225,9 @@ class MemoryJournal implements Journal {
     this.#commits++;
   }
 }
+
+/** About what a row takes beside its payloads. */
+const ROW_BYTES = 512;
+const bytesOf = ({ request, reply }: CallRow) => ROW_BYTES + request.length + (reply?.length ?? 0);
 
 const byKey = ([a]: [string, string], [b]: [string, string]) => (a < b ? -1 : a > b ? 1 : 0);

@@ -29,6 +29,7 @@ export interface ReadJournal {
   readonly isAbandoned: boolean;
   /** Calls by state. */
   readonly counts: Readonly<Record<string, number>>;
+  readonly sessions: number;
   readonly damaged: readonly QuarantinedRow[];
   /** Why it can't be read, in words. */
   readonly problem: string | undefined;
@@ -52,16 +53,22 @@ export async function readJournals(folder: string): Promise<ReadJournal[]> {
 function describe(
   driver: Driver,
   path: string,
-): Pick<ReadJournal, "facts" | "counts" | "damaged" | "problem"> {
+): Pick<ReadJournal, "facts" | "counts" | "sessions" | "damaged" | "problem"> {
   try {
     return withReading(driver, path, (side, calls, damaged) => {
       const facts = new Map(side.kept(""));
       const counts = side.countByState();
       damaged.push(...calls.quarantined());
-      return { facts, counts, damaged, problem: undefined };
+      return { facts, counts, sessions: side.countSessions(), damaged, problem: undefined };
     });
   } catch (error) {
-    return { facts: new Map(), counts: {}, damaged: [], problem: errorText(error) };
+    return {
+      facts: new Map(),
+      counts: {},
+      sessions: 0,
+      damaged: [],
+      problem: errorText(error),
+    };
   }
 }
 

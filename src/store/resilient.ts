@@ -109,10 +109,10 @@ class ResilientJournal implements Journal {
     return this.#do((journal) => journal.kept(prefix));
   }
 
-  prune(resultsBefore: number, recordsBefore: number): Promise<number> {
+  prune(resultsBefore: number, recordsBefore: number, bytesMax?: number): Promise<number> {
     for (const session of this.#sessions.values())
       if (sessionOverAt(session) < recordsBefore) this.#sessions.delete(session.id);
-    return this.#do((journal) => journal.prune(resultsBefore, recordsBefore));
+    return this.#do((journal) => journal.prune(resultsBefore, recordsBefore, bytesMax));
   }
 
   stats(): JournalStats {

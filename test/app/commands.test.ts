@@ -54,6 +54,7 @@ const makeSummary = (overrides: Partial<JournalSummary> = {}): JournalSummary =>
   ownerPid: undefined,
   counts: { done: 7 },
   isAbandoned: false,
+  wentBackwards: undefined,
   damaged: 0,
   problem: undefined,
   ...overrides,

@@ -42,8 +42,14 @@ const SURFACE = `
   --durability HOLDFAST_DURABILITY durability global
   --retention HOLDFAST_RETENTION retention global
   --metadata-retention HOLDFAST_METADATA_RETENTION metadataRetention global
+  --max-journal-bytes HOLDFAST_MAX_JOURNAL_BYTES maxJournalBytes global
+  --archive HOLDFAST_ARCHIVE archive global
   --state-dir HOLDFAST_STATE_DIR stateDir global
   --cache-dir HOLDFAST_CACHE_DIR cacheDir global
+  --snapshots-every HOLDFAST_SNAPSHOTS_EVERY snapshots.every global
+  --snapshots-keep HOLDFAST_SNAPSHOTS_KEEP snapshots.keep global
+  --snapshots-max-bytes HOLDFAST_SNAPSHOTS_MAX_BYTES snapshots.maxBytes global
+  --snapshots-folder HOLDFAST_SNAPSHOTS_FOLDER snapshots.folder global
   --listen HOLDFAST_LISTEN listen global
   --auth HOLDFAST_AUTH auth global
   --allowed-origins HOLDFAST_ALLOWED_ORIGINS allowedOrigins global
@@ -101,6 +107,12 @@ describe("the options table", () => {
       durability: "full",
       retentionMs: 86_400_000,
       metadataRetentionMs: 1_209_600_000,
+      journalMaxBytes: 1_073_741_824,
+      archive: "none",
+      snapshotsEveryMs: undefined,
+      snapshotsKeep: 24,
+      snapshotsMaxBytes: 1_073_741_824,
+      snapshotsFolder: undefined,
       stateDir: undefined,
       cacheDir: undefined,
       listen: { host: "127.0.0.1", port: 7411 },

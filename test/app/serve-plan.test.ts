@@ -88,6 +88,16 @@ describe("a daemon's plan", () => {
     expect(planOf({ file: inFile }).settings.journal).toBe("memory");
   });
 
+  test("makes a snapshot each hour, unless somebody says otherwise", () => {
+    const file = { mcpServers: { a: SRV } };
+    expect(planOf({ file }).settings.snapshotsEveryMs).toBe(3_600_000);
+    const inFile = { ...file, holdfast: { snapshots: { every: "none", keep: 3 } } };
+    expect(planOf({ file: inFile }).settings).toMatchObject({
+      snapshotsEveryMs: undefined,
+      snapshotsKeep: 3,
+    });
+  });
+
   test("hands a command the minimal environment and what its entry names, nothing else", () => {
     const env = { PATH: "/bin", HOME: "/h", API_KEY: "of the daemon", HOLDFAST_SHIELD: "off" };
     const { target } = one({ ...SRV, env: { TOKEN: "${API_KEY}" } }, { env });

@@ -71,9 +71,10 @@ export class DirectJournal implements Worked {
   }
 
   async prune(resultsBefore: number, recordsBefore: number): Promise<number> {
+    const retention = { results: resultsBefore, records: recordsBefore, bytesMax: null };
     let deleted = 0;
     for (let after: number | undefined = 0; after !== undefined;) {
-      const step = this.#run(["prune", resultsBefore, recordsBefore, after]) as Pruned;
+      const step = this.#run(["prune", retention, after]) as Pruned;
       deleted += step.deleted;
       after = step.next;
     }

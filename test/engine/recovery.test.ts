@@ -15,6 +15,13 @@ async function withBacklog(tool: string, count: number): Promise<[Stage, Scripte
   return [stage, client];
 }
 
+/** What a start finds in a journal that was put back to where it had given out so many numbers. */
+async function backwards(stage: Stage, foundSeq: number) {
+  const recovery = await stage.journal.recover(stage.world.now());
+  const wentBackwards = { expectedSeq: 9, foundSeq };
+  return { recovery: { ...recovery, report: { ...recovery.report, wentBackwards } } };
+}
+
 describe("calls left by a proxy that was killed", () => {
   it("run without any client, over a connection of their own, which ends when the last has ended", async () => {
     const [before] = await withBacklog("write", 5);
@@ -111,6 +118,57 @@ describe("calls left by a proxy that was killed", () => {
       await after.world.advance(60_000);
       expect(nonces(after)).toEqual([]);
       expect(await after.row(0), how).toMatchObject({ executed: "unknown" });
+    }
+  });
+
+  it("are repeated by a person while they are held, as one new call, and may have run before", async () => {
+    const [before] = await withBacklog("write", 1);
+    const after = await before.next();
+    after.upstream.down = undefined;
+    await after.start(await backwards(after, 1));
+    await after.connected();
+    const { id } = await after.row(0);
+    expect((await after.proxy.control.status()).heldForPerson).toBe(1);
+    const copy = await after.proxy.control.retry(id);
+    await after.world.advance(10_000);
+    expect(nonces(after)).toEqual([0]);
+    expect(await after.journal.find(id)).toMatchObject({ state: "cancelled", executed: "unknown" });
+    expect(await after.journal.find(copy)).toMatchObject({ state: "done", redriveOf: id });
+    expect((await after.proxy.control.status()).heldForPerson).toBe(0);
+    await expect(after.proxy.control.retry("c_none")).rejects.toThrow(/there is no call/);
+  });
+
+  it("that are idempotent are held like writes where the journal went backwards: another may have come since", async () => {
+    const [before] = await withBacklog("put", 1);
+    const after = await before.next();
+    after.upstream.down = undefined;
+    await after.start(await backwards(after, 1));
+    await after.connected();
+    await after.world.advance(10_000);
+    expect((await after.row(0)).safety).toBe("idempotent");
+    expect(nonces(after)).toEqual([]);
+  });
+
+  it("that were accepted after the journal went backwards run like any other", async () => {
+    const [before] = await withBacklog("write", 2);
+    const after = await before.next();
+    after.upstream.down = undefined;
+    await after.start(await backwards(after, 1));
+    await after.connected();
+    await after.world.advance(10_000);
+    expect(nonces(after)).toEqual([1]);
+  });
+
+  it("that read and end unsent, from a journal that went backwards, NEVER end as not executed", async () => {
+    for (const how of ["expire", "cancel"]) {
+      const [before] = await withBacklog("read", 1);
+      const after = await before.next();
+      await after.start(await backwards(after, 1));
+      const { id } = await after.row(0);
+      if (how === "cancel") await after.proxy.control.cancel(id);
+      await after.world.advance(60_000);
+      expect(nonces(after)).toEqual([]);
+      expect(await after.row(0), how).toMatchObject({ state: "cancelled", executed: "unknown" });
     }
   });
 

@@ -29,8 +29,11 @@ export function look(folder: string, lane: Lane, sim: SimOptions): Promise<Sight
 /** What the simulation writes of itself (`--json`), as far as it matters here. */
 interface SimReport {
   readonly runs: number;
-  readonly failing: readonly { readonly findings: readonly { readonly invariant: string }[] }[];
+  readonly findings: number;
 }
+
+/** How it prints a finding: one a line, its invariant first. */
+const FINDING = /^ {2}([A-Z]\d+[a-z]?|fatal|run): /gm;
 
 export async function simulate(folder: string, { seeds, from }: SimOptions): Promise<Sight> {
   const json = join(folder, "sim.json");
@@ -45,12 +48,13 @@ export async function simulate(folder: string, { seeds, from }: SimOptions): Pro
     json,
   ];
   const tsx = join(folder, "node_modules", "tsx", "dist", "cli.mjs");
-  const { tail } = await run(folder, [tsx, "test/sim/main.ts", ...about]);
+  const { tail, output } = await run(folder, [tsx, "test/sim/main.ts", ...about]);
   if (!existsSync(json)) return { found: [], seeds: undefined, tail };
   const report = JSON.parse(readFileSync(json, "utf8")) as SimReport;
-  const findings = report.failing.flatMap((run) => run.findings);
-  const found = [...new Set(findings.map(({ invariant }) => invariant))];
-  return { found, seeds: report.runs, tail };
+  const found = new Set([...output.matchAll(FINDING)].map(([, invariant]) => invariant ?? ""));
+  if (report.findings > 0 && found.size === 0)
+    throw new Error(`the simulation prints its findings in another way:\n${tail}`);
+  return { found: [...found], seeds: report.runs, tail };
 }
 
 interface TestReport {
@@ -76,17 +80,27 @@ async function test(folder: string, { file, test: name }: UnitLane): Promise<Sig
 
 const pattern = (name: string): string => name.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
 
+interface Printed {
+  /** As much as is kept of it: `OUTPUT_MAX` characters. */
+  readonly output: string;
+  /** Its end, for people. */
+  readonly tail: string;
+}
+
+const OUTPUT_MAX = 200_000;
+const TAIL_MAX = 4_000;
+
 /** Runs Node in the copy, in a process group of its own, of which nothing is left. */
-function run(folder: string, args: readonly string[]): Promise<{ readonly tail: string }> {
+function run(folder: string, args: readonly string[]): Promise<Printed> {
   return new Promise((resolve, reject) => {
     const child = spawn(process.execPath, args, {
       cwd: folder,
       detached: true,
       stdio: ["ignore", "pipe", "pipe"],
     });
-    let tail = "";
+    let output = "";
     const keep = (chunk: Buffer) => {
-      tail = (tail + chunk.toString()).slice(-4_000);
+      output = (output + chunk.toString()).slice(-OUTPUT_MAX);
     };
     child.stdout.on("data", keep);
     child.stderr.on("data", keep);
@@ -97,7 +111,7 @@ function run(folder: string, args: readonly string[]): Promise<{ readonly tail: 
     child.on("close", () => {
       clearTimeout(timer);
       killGroup(child);
-      resolve({ tail });
+      resolve({ output, tail: output.slice(-TAIL_MAX) });
     });
   });
 }

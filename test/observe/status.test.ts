@@ -211,3 +211,21 @@ describe("ages and sizes", () => {
     expect(sizeText(bytes)).toBe(text);
   });
 });
+
+test("snapshots are told of: the last, the next, and why there is none", () => {
+  const last = { path: "/s/1.hfsnap", at: SAMPLE_NOW - 120_000, bytes: 20_480 };
+  const snapshots = { everyMs: 3_600_000, count: 3, bytes: 61_440, last, failure: undefined };
+  const line = (over: object) =>
+    renderStatus(
+      makeStatus({ snapshots: { ...snapshots, nextAt: SAMPLE_NOW + 60_000, ...over } }),
+      NO_PAINT,
+    )
+      .split("\n")
+      .filter((one) => one.startsWith("  snapshot"));
+  expect(line({})).toEqual(["  snapshot last 2 min ago (20 KiB), 3 kept, 60 KiB; next in 1 min"]);
+  const failure = { message: "no room", at: SAMPLE_NOW - 5_000 };
+  expect(line({ last: undefined, nextAt: undefined, failure })).toEqual([
+    "  snapshot none yet; being made",
+    "  snapshot failed 5 s ago: no room",
+  ]);
+});

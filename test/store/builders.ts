@@ -1,7 +1,8 @@
 /** Rows for tests of the store; overrides fill in what a state implies. */
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { afterAll } from "vitest";
 import { isTerminal } from "../../src/core/call.ts";
 import type { CallRow, CallState } from "../../src/core/call.ts";
 import { realWorld } from "../../src/base/world.ts";
@@ -61,9 +62,18 @@ export function aLog() {
   return { lines, log };
 }
 
+const folders: string[] = [];
+
+/** A folder that is gone after the tests of the file. */
 export function aFolder(): string {
-  return mkdtempSync(join(tmpdir(), "holdfast-store-"));
+  const folder = mkdtempSync(join(tmpdir(), "holdfast-store-"));
+  folders.push(folder);
+  return folder;
 }
+
+afterAll(() => {
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true, maxRetries: 5 });
+});
 
 export function threadOptions(folder: string, over: Partial<ThreadOptions> = {}): ThreadOptions {
   return {

@@ -293,6 +293,28 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
       expect((await journal.find(dead.id))?.note).toBe("it had run");
     });
 
+    it("over the bound takes the oldest ended calls, and NEVER a live one", async () => {
+      const journal = await fresh();
+      const reply = "r".repeat(10_000);
+      const live = await bring(journal, ROADS.queued);
+      const ended: string[] = [];
+      for (let i = 0; i < 700; i++) {
+        const call = aCall({ state: "sent" });
+        await journal.admit(call);
+        const how = { attempt: 1, state: "done", executed: "yes", reply, at } as const;
+        await journal.apply({ kind: "settle", id: call.id, ...how }, false);
+        ended.push(call.id);
+      }
+      expect(await journal.prune(NOW, NOW, 100_000_000)).toBe(0);
+      const deleted = await journal.prune(NOW, NOW, 1_000_000);
+      expect(deleted).toBeGreaterThanOrEqual(600);
+      const left = (await journal.list({})).map(({ id }) => id);
+      expect(left).toEqual([...ended.slice(deleted).toReversed(), live.id]);
+      expect(await journal.prune(NOW, NOW, 0)).toBe(700 - deleted);
+      expect(await journal.prune(NOW, NOW, 0)).toBe(0);
+      expect(await journal.find(live.id)).toEqual(live);
+    });
+
     it("takes what is new in between, and goes through many calls", async () => {
       const journal = await fresh();
       const calls = Array.from({ length: 1200 }, () => aCall());

@@ -1,5 +1,5 @@
 /** What only a journal on disk has to do: pragmas, kills, damage, full disks, groups of commits. */
-import { copyFileSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import Database from "better-sqlite3";
 import { afterEach, describe, expect, it, vi } from "vitest";
@@ -344,6 +344,29 @@ describe("a damaged file", () => {
     expect(lines).toEqual([]);
     await journal.close();
   });
+});
+
+describe("a reader that takes its time", () => {
+  it("keeps no writer waiting, however long the WAL gets meanwhile", async () => {
+    const { journal, path } = await aSqliteJournal(aFolder());
+    await journal.admit(aCall());
+    const reader = new Database(path, { readonly: true });
+    reader.exec("begin");
+    reader.prepare("select count(*) from call").get();
+    let slowestMs = 0;
+    const request = "x".repeat(1_000_000);
+    for (let i = 0; i < 80; i++) {
+      const before = performance.now();
+      await journal.admit(aCall({ request }));
+      slowestMs = Math.max(slowestMs, performance.now() - before);
+    }
+    expect(statSync(`${path}-wal`).size).toBeGreaterThan(70_000_000);
+    expect(slowestMs).toBeLessThan(2_500);
+    reader.close();
+    for (let i = 0; i < 8; i++) await journal.admit(aCall({ request }));
+    expect(statSync(`${path}-wal`).size).toBeLessThan(20_000_000);
+    await journal.close();
+  }, 30_000);
 });
 
 describe("trouble", () => {

@@ -145,8 +145,8 @@ export class StagedJournal implements Journal {
     return this.#inner.kept(prefix);
   }
 
-  prune(resultsBefore: number, recordsBefore: number): Promise<number> {
-    return this.#inner.prune(resultsBefore, recordsBefore);
+  prune(resultsBefore: number, recordsBefore: number, bytesMax?: number): Promise<number> {
+    return this.#inner.prune(resultsBefore, recordsBefore, bytesMax);
   }
 
   stats(): JournalStats {

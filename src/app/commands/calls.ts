@@ -121,9 +121,10 @@ async function list(
     .sort((a, b) => b.acceptedAt - a.acceptedAt)
     .slice(0, limit);
   const paint = await paintFor(outside);
-  const text =
+  const table =
     calls.length === 0 ? "No calls.\n" : await tableOf(calls, outside.world.now(), paint);
-  return say({ calls }, text);
+  const notices = sources.flatMap(({ notice }) => (notice === undefined ? [] : [`${notice}\n`]));
+  return say({ calls }, table + notices.join(""));
 }
 
 async function steerOne(

@@ -1,4 +1,5 @@
 /** What the commands have in common: options of the table as commander takes them, and what they name. */
+import { join } from "node:path";
 import type { Command } from "commander";
 import { Option } from "commander";
 import { ConfigError } from "../../base/errors.ts";
@@ -41,41 +42,53 @@ export function flagsOf(command: Command, keys: readonly OptionKey[]): FlagValue
   return flags;
 }
 
+/** Where a proxy started here would keep things. */
+interface Kept {
+  readonly folders: Folders;
+  /** The folder of snapshots. */
+  readonly shelf: string;
+}
+
+export interface Places extends Kept {
+  /** The configuration file, if one was named. */
+  readonly asked?: string;
+}
+
 /** The folders that a proxy started here would use, and the file that says so. */
-export function placesOf(
-  flags: FlagValues,
-  outside: Outside,
-): { folders: Folders; asked?: string } {
+export function placesOf(flags: FlagValues, outside: Outside): Places {
   const { around } = outside;
   const own = [flagLayer(flags, around.cwd), envLayer(around.env, around.cwd)];
   const given = own.map((layer) => layer.get("config")?.raw).find((raw) => raw !== undefined);
   const asked =
     typeof given === "string" ? absolutePath(given, around.cwd, around.home) : undefined;
   const hasFolder = own.some((layer) => layer.has("stateDir"));
-  const foldersBy = (layers: readonly Layer[]) =>
-    resolveFolders(resolveSettings(layers, "stdio", around.home).settings, around);
-  const folders = hasFolder ? foldersBy(own) : foldersByFile(own, asked, outside, foldersBy);
-  return { folders, ...(asked === undefined ? {} : { asked }) };
+  const keptBy = (layers: readonly Layer[]): Kept => {
+    const { settings } = resolveSettings(layers, "stdio", around.home);
+    const folders = resolveFolders(settings, around);
+    return { folders, shelf: settings.snapshotsFolder ?? join(folders.state, "snapshots") };
+  };
+  const kept = hasFolder ? keptBy(own) : keptByFile(own, asked, outside, keptBy);
+  return { ...kept, ...(asked === undefined ? {} : { asked }) };
 }
 
 /**
  * A file that is broken stops `run`. Who looks at what runs needs it only for its state folder, and may
  * well look because it is broken.
  */
-function foldersByFile(
+function keptByFile(
   own: readonly Layer[],
   asked: string | undefined,
   outside: Outside,
-  foldersBy: (layers: readonly Layer[]) => Folders,
-): Folders {
+  keptBy: (layers: readonly Layer[]) => Kept,
+): Kept {
   try {
     const file = loadConfig(asked, outside.around);
-    return foldersBy(file === undefined ? own : [...own, file.layer]);
+    return keptBy(file === undefined ? own : [...own, file.layer]);
   } catch (error) {
     if (!(error instanceof ConfigError)) throw error;
-    const folders = foldersBy(own);
-    outside.error(`holdfast: ${error.message}\nholdfast: so this is about ${folders.state}\n`);
-    return folders;
+    const kept = keptBy(own);
+    outside.error(`holdfast: ${error.message}\nholdfast: so this is about ${kept.folders.state}\n`);
+    return kept;
   }
 }
 

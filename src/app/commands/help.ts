@@ -47,6 +47,9 @@ Usage
   holdfast export [--to FILE]             sessions and calls as JSON Lines, to move or to read them
   holdfast import FILE | -                into a new journal of this machine; what lived waits for you
   holdfast restart NAME                   connect anew to a server; its calls wait meanwhile
+  holdfast backup [--to FILE|FOLDER]      a snapshot of every journal, also while proxies run
+  holdfast snapshots [FOLDER]             what snapshots there are
+  holdfast restore FILE [--into FOLDER]   put one back; what may have run since waits for you
   holdfast doctor [-- command… | URL | NAME]
   holdfast verify [--repair] [--json]     whether all journals are sound; mends what is safe
 

@@ -1,5 +1,6 @@
 /** What the commands need of journals whose proxy does not run. */
 import type { CallRow } from "../../core/call.ts";
+import type { WentBackwards } from "../../core/status.ts";
 import type { SessionRow } from "../../core/session.ts";
 import type { CallFilter, Journal } from "../../ports.ts";
 import type { Examined, ExaminedJournal } from "../../store/examine.ts";
@@ -15,6 +16,8 @@ export interface JournalSummary {
   readonly counts: Readonly<Record<string, number>>;
   /** Its calls wait for a person: its process gave it up in mid-life. */
   readonly isAbandoned: boolean;
+  /** It was restored, or went backwards otherwise: its calls that change something wait for a person. */
+  readonly wentBackwards: WentBackwards | undefined;
   /** Rows that fail their checksum; they are never run. */
   readonly damaged: number;
   /** Why it cannot be read, in words. */

@@ -10,6 +10,7 @@ import { addEvents, addRestart, addServe, addSessions } from "./daemon.ts";
 import { FOLDER_OPTIONS, addOptions, flagsOf, placesOf, readLimit } from "./flags.ts";
 import type { Exit } from "./flags.ts";
 import { helpText } from "./help.ts";
+import { addSafekeeping } from "./safekeeping.ts";
 import { addCallsExport, addMoving } from "./moving.ts";
 import type { Outside } from "./screen.ts";
 import { EXIT } from "./screen.ts";
@@ -206,6 +207,7 @@ export async function runProgram(
   addSessions(program, outside, exit);
   addEvents(program, outside, exit);
   addRestart(program, outside, exit);
+  addSafekeeping(program, version, outside, exit);
   addDoctor(program, wrapped, version, outside, exit);
   addVerify(program, outside, exit);
   if (wrapped !== undefined && own[0] !== "doctor") {

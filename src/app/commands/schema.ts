@@ -12,7 +12,9 @@ const TEXTS = { type: "object", additionalProperties: { type: "string" } };
 function valueSchema(option: Option<unknown>): Schema {
   switch (option.type) {
     case "duration":
-      return DURATION;
+      return option.expected.includes('"none"')
+        ? { anyOf: [DURATION, { const: "none" }] }
+        : DURATION;
     case "bytes":
       return { type: ["string", "integer"] };
     case "integer":

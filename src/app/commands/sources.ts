@@ -9,6 +9,7 @@ import { repeatedCall } from "../../core/repeated-call.ts";
 import { isTerminal } from "../../core/call.ts";
 import type { ProxyStatus } from "../../core/status.ts";
 import type { CallFilter, Control, Journal } from "../../ports.ts";
+import { HELD_MARK, readHeldMark } from "../../store/held-mark.ts";
 import type { Folders } from "../options.ts";
 import type { JournalReader } from "./journal-reader.ts";
 import { runningProxies } from "./running.ts";
@@ -23,6 +24,8 @@ export interface CallSource {
   /** Of the proxy that would run a call now; undefined for a journal that nobody has. */
   readonly status: ProxyStatus | undefined;
   readonly control: CallControl;
+  /** Calls that a person has to decide about, in words. */
+  readonly notice?: string | undefined;
   close(): void;
 }
 
@@ -49,7 +52,7 @@ export function journalControl(path: string, reader: JournalReader, world: World
     show: (id) => reader.find(path, id),
     retry: (id) =>
       change(async (journal) => {
-        const row = await find(journal, id);
+        const row = await withdrawSuspect(journal, await find(journal, id), world.now());
         const copy = repeatedCall(row, world.newId("c"), world.now(), RETRY_TTL_MS);
         await journal.admit(copy);
         return copy.id;
@@ -60,7 +63,14 @@ export function journalControl(path: string, reader: JournalReader, world: World
         const cause = "withdrawn by a person";
         const row = await find(journal, id);
         const isDone = await journal.apply(
-          { kind: "cancel", id, from: "queued", mayHaveRun: false, cause, at },
+          {
+            kind: "cancel",
+            id,
+            from: "queued",
+            mayHaveRun: await isSuspect(journal, row),
+            cause,
+            at,
+          },
           true,
         );
         if (!isDone) throw new RefusedError(`call ${id} does not wait: it is ${row.state}`);
@@ -80,6 +90,22 @@ export function journalControl(path: string, reader: JournalReader, world: World
   };
 }
 
+/** A person has decided to run it after all: it ends, and its repetition is a sound call. */
+async function withdrawSuspect(journal: Journal, row: CallRow, at: number): Promise<CallRow> {
+  if (row.state !== "queued" || !(await isSuspect(journal, row))) return row;
+  const cause = "repeated by a person as a new call";
+  const what = { kind: "cancel", id: row.id, from: "queued", mayHaveRun: true } as const;
+  await journal.apply({ ...what, cause, at }, true);
+  return (await journal.find(row.id)) ?? row;
+}
+
+/** Whether it may have run although it waits: its journal went backwards after it was accepted. */
+async function isSuspect(journal: Journal, row: CallRow): Promise<boolean> {
+  const text = (await journal.kept(HELD_MARK)).get(HELD_MARK);
+  // A damaged mark is one of everything in the journal.
+  return text !== undefined && row.seq <= (readHeldMark(text)?.foundSeq ?? Infinity);
+}
+
 /** Its calls that wait and of which nobody was told that they run late go with it. */
 async function endSession(journal: Journal, id: string, at: number): Promise<void> {
   const session = await journal.findSession(id);
@@ -88,7 +114,8 @@ async function endSession(journal: Journal, id: string, at: number): Promise<voi
   for (const row of await journal.list({ sessionId: id, states: ["queued"] })) {
     if (row.acknowledgedAt !== undefined) continue;
     const cause = "its session was ended by a person";
-    const what = { kind: "cancel", id: row.id, from: "queued", mayHaveRun: false } as const;
+    const mayHaveRun = await isSuspect(journal, row);
+    const what = { kind: "cancel", id: row.id, from: "queued", mayHaveRun } as const;
     await journal.apply({ ...what, cause, at }, true);
   }
   await journal.saveSession({ ...session, endedAt: at });
@@ -108,6 +135,14 @@ export async function withSources<T>(
   }
 }
 
+const ADVICE =
+  "they were recorded, and wait for you: holdfast calls retry CALL runs one, cancel CALL withdraws it";
+
+function heldNotice({ heldForPerson, upstreamName }: ProxyStatus): string | undefined {
+  if (heldForPerson === 0) return undefined;
+  return `${String(heldForPerson)} queued calls of ${upstreamName} may have run since ${ADVICE}`;
+}
+
 /** All sources of these folders; the caller closes them. Proxies that do not answer are told of. */
 async function findSources(folders: Folders, outside: Outside): Promise<CallSource[]> {
   const sources: CallSource[] = [];
@@ -118,6 +153,7 @@ async function findSources(folders: Folders, outside: Outside): Promise<CallSour
       name: status.upstreamName,
       status,
       control: client,
+      notice: heldNotice(status),
       close: () => {
         client.close();
       },
@@ -127,7 +163,17 @@ async function findSources(folders: Folders, outside: Outside): Promise<CallSour
   for (const journal of await reader.list()) {
     if (owned.has(journal.path) || journal.ownerPid !== undefined) continue;
     const control = journalControl(journal.path, reader, outside.world);
-    sources.push({ name: journal.upstream, status: undefined, control, close: () => undefined });
+    const notice =
+      journal.wentBackwards === undefined
+        ? undefined
+        : `queued calls of ${journal.upstream} that change something may have run since ${ADVICE}`;
+    sources.push({
+      name: journal.upstream,
+      status: undefined,
+      control,
+      notice,
+      close: () => undefined,
+    });
   }
   return sources;
 }

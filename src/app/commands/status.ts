@@ -2,7 +2,7 @@
 import { isTerminal } from "../../core/call.ts";
 import type { CallState } from "../../core/call.ts";
 import { CALL_STATES } from "../../core/call.ts";
-import type { ProxyStatus } from "../../core/status.ts";
+import type { ProxyStatus, WentBackwards } from "../../core/status.ts";
 import { renderStatus } from "../../observe/status.ts";
 import type { Paint } from "../../observe/text.ts";
 import { countsText } from "../../observe/text.ts";
@@ -56,10 +56,16 @@ function isHealthy({ proxies, journals }: Overview): boolean {
   );
 }
 
+function backwardsText({ because }: WentBackwards): string {
+  const how = because ?? "it holds less than was once written to it";
+  return `${how}: calls in it that change something wait for you`;
+}
+
 function journalText(journal: JournalSummary, paint: Paint): string {
   const live = Object.fromEntries(LIVE.map((state) => [state, journal.counts[state]]));
   const notes = [
     ...(journal.isAbandoned ? ["given up after an I/O error: its calls wait for you"] : []),
+    ...(journal.wentBackwards === undefined ? [] : [backwardsText(journal.wentBackwards)]),
     ...(journal.damaged > 0 ? [`${String(journal.damaged)} damaged rows`] : []),
     ...(journal.problem === undefined ? [] : [`cannot be read: ${journal.problem}`]),
   ];

@@ -11,18 +11,15 @@ import { assert, must } from "../../base/assert.ts";
 import { deferred, type Deferred } from "../../base/async.ts";
 import { JournalError } from "../../base/errors.ts";
 import type { CancelTimer, World } from "../../base/world.ts";
-import { mustSync } from "../../core/call.ts";
-import type { CallChange, CallRow } from "../../core/call.ts";
+import { type CallChange, type CallRow, mustSync } from "../../core/call.ts";
 import type { JournalFilter } from "../../core/call-filter.ts";
 import type { SessionRow } from "../../core/session.ts";
 import type { JournalStats } from "../../core/status.ts";
 import type { Journal, Log, Recovery } from "../../ports.ts";
-import { encodeRow } from "../rows.ts";
-import type { RowValues } from "../rows.ts";
+import { encodeRow, type RowValues } from "../rows.ts";
 import { readRow, readSession, statsOf } from "./answers.ts";
-import { isRefusal } from "./protocol.ts";
+import { isRefusal, type ThreadMessage } from "./protocol.ts";
 import type { BatchReply, Command, JournalThread, Pruned, RecoveredRows } from "./protocol.ts";
-import type { ThreadMessage } from "./protocol.ts";
 import { SyncTimes } from "./sync-times.ts";
 
 interface Waiter {
@@ -88,12 +85,8 @@ export class SqliteJournal implements Journal {
   }
 
   async recover(now: number): Promise<Recovery> {
-    const { isAbandoned = false } = this.#options;
-    const { report, live, remembered } = (await this.#post([
-      "recover",
-      now,
-      isAbandoned,
-    ])) as RecoveredRows;
+    const command: Command = ["recover", now, this.#options.isAbandoned === true];
+    const { report, live, remembered } = (await this.#post(command)) as RecoveredRows;
     return { report, live: live.map(readRow), remembered: remembered.map(readRow) };
   }
 
@@ -144,14 +137,15 @@ export class SqliteJournal implements Journal {
     return new Map((await this.#post(["kept", prefix])) as [string, string][]);
   }
 
-  async prune(resultsBefore: number, recordsBefore: number): Promise<number> {
+  async prune(results: number, records: number, bytesMax?: number): Promise<number> {
+    const retention = { results, records, bytesMax: bytesMax ?? null };
     let deleted = 0;
-    for (let after = 0; ;) {
-      const step = (await this.#post(["prune", resultsBefore, recordsBefore, after])) as Pruned;
+    for (let after: number | undefined = 0; after !== undefined;) {
+      const step = (await this.#post(["prune", retention, after])) as Pruned;
       deleted += step.deleted;
-      if (step.next === undefined) return deleted;
       after = step.next;
     }
+    return deleted;
   }
 
   stats(): JournalStats {

@@ -22,6 +22,8 @@ export interface ThreadOptions {
   readonly dropsDelivered: boolean;
   /** The journal's own bound in pages of 4 KiB; over it, it behaves as on a full disk. */
   readonly pagesMax?: number;
+  /** Folder and number of the files that what is pruned goes to. Default: it is gone. */
+  readonly archiveBase?: string;
 }
 
 /** One step of a batch. `sync` asks that the batch reaches the platter. */
@@ -38,7 +40,7 @@ export type Command =
   | readonly ["keep", key: string, value: string | null]
   | readonly ["kept", prefix: string]
   /** One step over rows with a greater seq than `after`; the answer says whether there are more. */
-  | readonly ["prune", resultsBefore: number, recordsBefore: number, after: number]
+  | readonly ["prune", retention: Retention, after: number]
   | readonly ["tidy"];
 
 /** The answer to a command that was not carried out while others of its batch were. */
@@ -51,11 +53,21 @@ export function isRefusal(value: unknown): value is Refusal {
   return typeof value === "object" && value !== null && "refused" in value;
 }
 
+/** What is dropped: results and records of calls that ended before these instants, and what is over. */
+export interface Retention {
+  readonly results: number;
+  readonly records: number;
+  /** Of the whole journal; `null`: no bound. */
+  readonly bytesMax: number | null;
+}
+
 export interface Pruned {
   /** Calls deleted by this step. */
   readonly deleted: number;
   /** Where the next step begins; undefined after the last. */
   readonly next: number | undefined;
+  /** Why it went no further, in words. */
+  readonly trouble?: string;
 }
 
 export interface RecoveredRows {

@@ -62,7 +62,6 @@ export class Recoverer {
 
   /** `isAbandoned`: its process went on without it, so that nothing is said not to have run. */
   recover(now: number, isAbandoned: boolean): RecoveredRows {
-    const isSound = !isAbandoned && this.#suspicion === undefined;
     const startedAt = this.#world.monotonic();
     const open = this.#read(OPEN);
     const found = this.#side.countByState();
@@ -70,6 +69,7 @@ export class Recoverer {
     let expired = 0;
     let putInDoubt = 0;
     for (const row of open) {
+      const isSound = !isAbandoned && row.seq > (this.#suspicion?.foundSeq ?? -1);
       const recovered = recoverRow(row, now, isSound);
       if (recovered !== undefined) {
         if (!this.#calls.change(recovered.change))

@@ -22,7 +22,8 @@ export class SideStatements {
   readonly #db: Database;
   readonly #moveHead: Statement;
   readonly #saveSession: Statement;
-  readonly #keep: Statement;
+  /** Made when it is needed: a journal of an earlier version, which is only read, has no checksums. */
+  #keep: Statement | undefined;
   readonly #forget: Statement;
   readonly #onDamaged: (what: string) => void;
 
@@ -34,10 +35,6 @@ export class SideStatements {
     this.#saveSession = db.prepare(
       `insert into session (id, seen_at, body, sum) values (?, ?, ?, ?)
        on conflict (id) do update set seen_at = excluded.seen_at, body = excluded.body, sum = excluded.sum`,
-    );
-    this.#keep = db.prepare(
-      `insert into fact (key, value, sum) values (?, ?, ?)
-       on conflict (key) do update set value = excluded.value, sum = excluded.sum`,
     );
     this.#forget = db.prepare("delete from fact where key = ?");
   }
@@ -57,6 +54,10 @@ export class SideStatements {
 
   countCalls(): number {
     return this.#count("select count(*) from call");
+  }
+
+  countSessions(): number {
+    return this.#count("select count(*) from session");
   }
 
   countLive(): number {
@@ -117,13 +118,26 @@ export class SideStatements {
   /** `null` forgets the fact. */
   keep(key: string, value: string | null): void {
     if (value === null) this.#forget.run(key);
-    else this.#keep.run(key, value, factSum(key, value));
+    else {
+      this.#keep ??= this.#db.prepare(
+        `insert into fact (key, value, sum) values (?, ?, ?)
+         on conflict (key) do update set value = excluded.value, sum = excluded.sum`,
+      );
+      this.#keep.run(key, value, factSum(key, value));
+    }
+  }
+
+  #sumOfFact(): string {
+    const columns = "select count(*) from pragma_table_info('fact') where name = 'sum'";
+    return this.#count(columns) === 1 ? "sum" : "null";
   }
 
   /** Without damaged ones. A fact of an earlier version has no checksum. */
   kept(prefix: string): [string, string][] {
     const statement = this.#db
-      .prepare("select key, value, sum from fact where instr(key, ?) = 1 order by key")
+      .prepare(
+        `select key, value, ${this.#sumOfFact()} from fact where instr(key, ?) = 1 order by key`,
+      )
       .raw();
     const kept: [string, string][] = [];
     for (const [key, value, sum] of statement.all(prefix) as [string, string, number | null][]) {

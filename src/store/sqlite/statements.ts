@@ -249,9 +249,10 @@ export class CallStatements {
       isUndelivered === true ? "delivered_at is null" : "true",
       wanted === undefined ? "true" : `state in (${wanted})`,
       sessionId === undefined ? "true" : OF_SESSION,
-      "seq > ?",
+      // Only where it is asked for: it would take the place of that index.
+      afterSeq === undefined ? "true" : "seq > ?",
     ].join(" and ");
-    const values = [...(states ?? []), ...[sessionId ?? []].flat(), afterSeq ?? 0];
+    const values = [...(states ?? []), ...[sessionId ?? []].flat(), ...[afterSeq ?? []].flat()];
     const order = afterSeq === undefined ? "seq desc" : "seq";
     return this.read(`${conditions} order by ${order} limit ?`, ...values, limit ?? -1);
   }

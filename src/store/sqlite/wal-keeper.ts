@@ -50,8 +50,14 @@ export class WalKeeper {
     return (log - checkpointed) * FRAME_BYTES;
   }
 
+  /** A long read (a snapshot) keeps the WAL from being emptied: that waits for the next time, not calls. */
   #checkpoint(how: "passive" | "truncate"): void {
-    this.#db.pragma(`wal_checkpoint(${how})`);
-    this.#leftBytes = this.#pendingBytes();
+    this.#db.pragma("busy_timeout = 0");
+    try {
+      this.#db.pragma(`wal_checkpoint(${how})`);
+    } finally {
+      this.#db.pragma("busy_timeout = 5000");
+      this.#leftBytes = this.#pendingBytes();
+    }
   }
 }

@@ -72,7 +72,7 @@ export class Writer {
     this.#side = new SideStatements(db, (what) => {
       this.#warnings.push(`${what} of ${options.path} is damaged and not used`);
     });
-    this.#pruner = new Pruner(db, this.#calls, this.#side);
+    this.#pruner = new Pruner(db, this.#calls, this.#side, beside.archive);
     this.#beside = beside;
     this.#begin = db.prepare("begin immediate");
     this.#commit = db.prepare("commit");
@@ -222,7 +222,9 @@ export class Writer {
       case "kept":
         return this.#side.kept(command[1]);
       case "prune": {
-        const step = this.#pruner.step(command[1], command[2], command[3]);
+        const step = this.#pruner.step(command[1], command[2], this.#world.now());
+        if (step.trouble !== undefined)
+          this.#warnings.push(`${this.#options.path}: ${step.trouble}`);
         this.#rows -= step.deleted;
         return step;
       }

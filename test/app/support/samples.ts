@@ -82,6 +82,7 @@ export function makeStatus(overrides: Partial<ProxyStatus> = {}): ProxyStatus {
       rows: 120,
     },
     recovery: undefined,
+    snapshots: undefined,
     calls: { accepted: 120, answered: 119, expired: 0, outcomeUnknown: 0, refused: 0 },
     failures: {},
     ...overrides,

@@ -84,13 +84,17 @@ export const RECOVERY: readonly Mutant[] = [
     says: "calls of a journal whose process went on without it are said not to have run",
     edits: [
       {
-        file: "store/sqlite/journal.ts",
-        find: "      isAbandoned,\n    ])) as RecoveredRows;",
-        replace: "      isAbandoned && now < 0,\n    ])) as RecoveredRows;",
+        file: "store/sqlite/recoverer.ts",
+        find: "    const isSound = !isAbandoned && this.#suspicion === undefined;",
+        replace: "    const isSound = this.#suspicion === undefined || isAbandoned;",
       },
     ],
-    caughtBy: "sim",
-    expects: ["I3", "I8"],
+    caughtBy: "unit lane",
+    unit: {
+      file: "test/store/folder.test.ts",
+      test: "a call past its time in an abandoned journal",
+      needsBuild: true,
+    },
   },
   {
     name: "number-given-again",

@@ -14,7 +14,8 @@ export const TELLING: readonly Mutant[] = [
       },
     ],
     caughtBy: "sim",
-    expects: ["I5"],
+    // To a repetition that waited too, the row is said to be pending still.
+    expects: ["I5", "P5a"],
   },
   {
     name: "doubt-told-as-no",
