@@ -22,6 +22,7 @@ export default defineConfig({
       ),
       project("store", ["test/store/**/*.test.ts"], 60_000),
       project("edge", ["test/{edge,upstream,downstream}/**/*.test.ts"], 60_000),
+      project("sim", ["test/sim/**/*.test.ts"], 120_000),
       project("e2e", ["test/e2e/**/*.test.ts"], 120_000),
     ],
   },

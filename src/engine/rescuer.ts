@@ -171,6 +171,12 @@ export class Rescuer {
     const at = this.#context.world.now();
     const what: CallChange = { kind: "expire", id: row.id, cause, at };
     if (await journal.apply(what, mustSync(row, what))) this.#context.tally.expired++;
+    if (row.isDoubted) this.#rememberDoubt(row, at);
+  }
+
+  #rememberDoubt({ id, fingerprint }: CallRow, at: number): void {
+    const { shield } = this.#hooks.registry;
+    shield.remember(fingerprint, { kind: "doubt", callId: id, at, isWarned: false });
   }
 
   /** In doubt: safe ones are queued again (T9), the others end here (T11). */
@@ -190,8 +196,7 @@ export class Rescuer {
     const what: CallChange = { kind: "bury", id, reason, cause: LOST, at };
     await journal.apply(what, mustSync(row, what));
     this.#context.tally.outcomeUnknown++;
-    const { shield } = this.#hooks.registry;
-    shield.remember(row.fingerprint, { kind: "doubt", callId: id, at, isWarned: false });
+    this.#rememberDoubt(row, at);
     return undefined;
   }
 

@@ -1,5 +1,5 @@
 /** What a chaos run publishes: the checker's figures over all rounds, and what the run measured itself. */
-import { addFigures } from "../proof/checker.ts";
+import { addFigures, check } from "../proof/checker.ts";
 import type { Figures, Finding, Verdict } from "../proof/evidence.ts";
 import type { Round } from "./lane.ts";
 
@@ -15,6 +15,8 @@ export interface ChaosFigures extends Figures {
   readonly proxyKills: number;
   readonly upstreamKills: number;
   readonly faults: Readonly<Record<string, number>>;
+  /** What upstreams were ordered to do wrong. */
+  readonly manners: Readonly<Record<string, number>>;
   /** Answers that a client was given again after a loss, byte for byte. */
   readonly repeatedAnswers: number;
   /** Answers that went with their connection, over transports without receipts (SSE, WebSocket). */
@@ -46,7 +48,6 @@ function tally(all: readonly (readonly [string, number])[]): Record<string, numb
 export interface Judged {
   readonly round: Omit<Round, "evidence" | "discard">;
   readonly faults: readonly string[];
-  readonly recoveryMs: readonly { readonly transport: string; readonly ms: number }[];
   readonly quietMs: number;
   readonly leaked: Readonly<Record<string, number>>;
   readonly findings: readonly Finding[];
@@ -59,7 +60,6 @@ export function judged(round: Round, verdict: Verdict): Judged {
   return {
     round: rest,
     faults: evidence.faults.map(({ kind }) => kind),
-    recoveryMs: evidence.measures.recoveryMs ?? [],
     quietMs: evidence.measures.quietMs ?? 0,
     leaked: evidence.measures.leaked ?? {},
     findings: [...verdict.findings, ...round.findings],
@@ -67,11 +67,24 @@ export function judged(round: Round, verdict: Verdict): Judged {
   };
 }
 
+const recoveriesOf = (all: readonly Judged[]) => all.flatMap(({ round }) => round.recoveryMs);
+
+/** Of fewer a hundredth is nothing. */
+const RECOVERIES_MIN = 100;
+
+/** What only all rounds together show: how long upstreams' returns take (L2). */
+export function findingsOfAll(all: readonly Judged[]): readonly Finding[] {
+  const recoveryMs = recoveriesOf(all);
+  if (recoveryMs.length < RECOVERIES_MIN) return [];
+  const nothing = { asked: [], executions: [], views: [], faults: [], fatal: [] };
+  return check({ run: "chaos, all rounds", ...nothing, measures: { recoveryMs } }).findings;
+}
+
 export function figuresOf(all: readonly Judged[]): ChaosFigures {
   const sum = (read: (one: Judged) => number) => all.reduce((total, one) => total + read(one), 0);
   const sums = addFigures(all.map(({ figures }) => figures));
   const proxyKills = sum(({ round }) => round.proxyKills);
-  const recoveries = all.flatMap(({ recoveryMs }) => recoveryMs);
+  const recoveries = recoveriesOf(all);
   const transports = [...new Set(recoveries.map(({ transport }) => transport))].sort();
   return {
     ...sums,
@@ -79,6 +92,12 @@ export function figuresOf(all: readonly Judged[]): ChaosFigures {
     proxyKills,
     upstreamKills: sum(({ round }) => round.upstreamKills),
     faults: tally(all.flatMap(({ faults }) => faults.map((kind) => [kind, 1] as const))),
+    manners: tally(
+      all
+        .flatMap(({ round }) => round.manners)
+        .filter((manner) => manner !== "polite")
+        .map((manner) => [manner, 1] as const),
+    ),
     repeatedAnswers: sum(({ round }) => round.repeats),
     answersLostOnTheWay: sum(({ round }) => round.lostOnTheWay),
     inDoubtPer1000Kills: proxyKills === 0 ? 0 : Math.round((sums.inDoubt * 1000) / proxyKills),
@@ -94,7 +113,7 @@ export function figuresOf(all: readonly Judged[]): ChaosFigures {
       all.reduce((most, { round }) => Math.max(most, round.peakRssBytes), 0) / (1024 * 1024),
     ),
     leaked: tally(all.flatMap(({ leaked }) => Object.entries(leaked))),
-    findings: sum(({ findings }) => findings.length),
+    findings: sum(({ findings }) => findings.length) + findingsOfAll(all).length,
   };
 }
 
@@ -129,6 +148,9 @@ export function printed(figures: ChaosFigures): string {
     ["peak memory of a proxy", `${String(figures.peakRssMib)} MiB`],
     ...Object.entries(figures.leaked).map(([what, count]) => [`${what} left over`, count] as const),
     ...Object.entries(figures.faults).map(([kind, count]) => [`fault: ${kind}`, count] as const),
+    ...Object.entries(figures.manners).map(
+      ([kind, count]) => [`upstream: ${kind}`, count] as const,
+    ),
     ["findings", figures.findings],
   ];
   const width = Math.max(...rows.map(([name]) => name.length));

@@ -29,6 +29,9 @@ export interface Round {
   readonly repeats: number;
   /** Answers that went with their connection, over transports without receipts (SSE, WebSocket). */
   readonly lostOnTheWay: number;
+  /** What upstreams did wrong by order, as often as it was ordered. */
+  readonly manners: readonly string[];
+  readonly recoveryMs: readonly { readonly transport: string; readonly ms: number }[];
   readonly startsMs: readonly number[];
   readonly peakRssBytes: number;
   /** The last steps of the schedule, in words. */
@@ -224,7 +227,8 @@ class Lane {
       executions: this.#executions(),
       views: this.#fleet.views,
       faults: storm.faults,
-      measures: { quietMs, recoveryMs: this.#recoveries.samples, leaked },
+      // Recoveries are judged over all rounds: of a few no percentile can be told.
+      measures: { quietMs, leaked },
       rules: { isShielded: true, slackMs: SLACK_MS },
       incarnations: this.#fleet.started,
       fatal: this.#fleet.fatal,
@@ -249,6 +253,10 @@ class Lane {
       upstreamKills: storm.upstreamKills,
       repeats: this.#callers.reduce((sum, { repeats }) => sum + repeats, 0),
       lostOnTheWay,
+      manners: this.#callers.flatMap(({ calls }) =>
+        calls.map(({ args }) => String(args["manner"])),
+      ),
+      recoveryMs: this.#recoveries.samples,
       startsMs: this.#fleet.startsMs,
       peakRssBytes: this.#fleet.peakRssBytes,
       steps: storm.steps,

@@ -6,7 +6,7 @@
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { check } from "../proof/checker.ts";
-import { figuresOf, judged, printed, type Judged } from "./figures.ts";
+import { figuresOf, findingsOfAll, judged, printed, type Judged } from "./figures.ts";
 import { runRound, type Round } from "./lane.ts";
 import type { LaneKind } from "./storm.ts";
 
@@ -168,6 +168,8 @@ async function main(): Promise<number> {
   }
   await Promise.all(Array.from({ length: run.lanes }, (_, lane) => runLane(run, lane, progress)));
   const figures = figuresOf(progress.all);
+  for (const { invariant, text } of findingsOfAll(progress.all))
+    console.log(`${invariant}  ${text}`);
   console.log(`\n${printed(figures)}`);
   if (run.json !== undefined) {
     writeFileSync(run.json, `${JSON.stringify({ seed: run.seed, ...figures }, null, 2)}\n`);
@@ -175,4 +177,5 @@ async function main(): Promise<number> {
   return figures.findings > 0 || progress.isStopped ? 1 : 0;
 }
 
-process.exitCode = await main();
+// The official client's transports may still wait for their next attempt to come back.
+process.exit(await main());

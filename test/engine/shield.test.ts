@@ -58,6 +58,25 @@ describe("the repetition of a call with an unknown outcome", () => {
     expect(client.told(again)?.text).toContain("Repeated once more, it will be sent");
   });
 
+  it("is warned of after a restart that ended the state of the server's session, too", async () => {
+    const [stage, client] = await begun(WS, { settings: { isStateful: true } });
+    stage.upstream.keeps.add("put");
+    client.call("put", "a");
+    await stage.world.advance(10);
+    const after = await stage.next();
+    after.upstream.keeps.clear();
+    await after.start();
+    const back = await after.returning(WS);
+    back?.handler.attached();
+    await after.world.advance(1_000);
+    // Its ids go on where they were.
+    back?.request("ping");
+    back?.request("ping");
+    const again = back?.call("put", "a") ?? 0;
+    await after.world.advance(1_000);
+    expect(back?.told(again)?.text).toContain("Repeated once more, it will be sent");
+  });
+
   it("is sent at once (off)", async () => {
     const { repeat } = await inDoubt("off");
     expect(await repeat()).toBe("write a");

@@ -285,6 +285,13 @@ export abstract class Client {
     ask.told.push({ at: this.parts.ledger.tick(), text, nonce, executed, callId });
   }
 
+  /** State of its session, which a new connection to the server has to be given again. */
+  #setLevel(): void {
+    const id = ++this.#ids;
+    const method = "logging/setLevel";
+    this.#say(this.house, "other", { jsonrpc: "2.0", id, method, params: { level: "info" } });
+  }
+
   #greeted(message: JsonObject): void {
     this.#handshakeId = undefined;
     if ("error" in message) {
@@ -293,6 +300,7 @@ export abstract class Client {
     }
     const method = "notifications/initialized";
     this.#say(this.house, "initialized", { jsonrpc: "2.0", method });
+    if (this.parts.knobs.hasProgress) this.#setLevel();
     this.ready();
   }
 }

@@ -12,6 +12,8 @@ import type { HighWater } from "../../src/store/marks.ts";
 import { migrate } from "../../src/store/migrate.ts";
 import type { SideFiles } from "../../src/store/sqlite/side-files.ts";
 
+const LIVE = "select count(*) from call where state in ('queued', 'sent', 'tasked', 'in_doubt')";
+
 const PAGES_OF_BALLAST = 512;
 
 /** A migrated database without rows: every journal of every run begins as its copy. */
@@ -64,7 +66,9 @@ export class SimFile {
     db.pragma("secure_delete = on");
     this.#db = db;
     this.fill();
-    return failing(db, this.#trouble);
+    return failing(db, this.#trouble, () => {
+      this.committed(true);
+    });
   }
 
   /** The disk became full, or has room again. */
@@ -102,6 +106,14 @@ export class SimFile {
     this.#image = left;
     this.#unsynced = [left];
     this.#marks = this.#marks.slice(0, 1 + Math.floor(random() * this.#marks.length));
+  }
+
+  /** Calls that have not ended. */
+  countLive(): number {
+    const db = this.#db ?? this.look();
+    const count = db.prepare(LIVE).pluck().get() as number;
+    if (db !== this.#db) db.close();
+    return count;
   }
 
   /** The disk as it is now, for somebody who only looks. */
@@ -146,17 +158,28 @@ export class SimFile {
 }
 
 /** The connection, whose commits fail where the disk does. */
-function failing(db: Database.Database, trouble: DiskTrouble): Database.Database {
+function failing(
+  db: Database.Database,
+  trouble: DiskTrouble,
+  onWritten: () => void,
+): Database.Database {
   const prepare = db.prepare.bind(db);
+  const known = new Map<string, Database.Statement>();
   db.prepare = ((sql: string) => {
-    const statement = prepare(sql);
+    // To prepare costs more than to run, and a run opens many connections.
+    const statement = known.get(sql) ?? prepare(sql);
+    if (known.has(sql)) return statement;
+    known.set(sql, statement);
     if (sql !== "commit") return statement;
     const run = statement.run.bind(statement);
     statement.run = () => {
       const error = trouble.ioError;
       if (error === undefined) return run();
       trouble.ioError = undefined;
-      if (error.isWritten) run();
+      if (error.isWritten) {
+        run();
+        onWritten();
+      }
       throw new Database.SqliteError("disk I/O error", "SQLITE_IOERR_FSYNC");
     };
     return statement;

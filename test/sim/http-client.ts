@@ -1,5 +1,5 @@
 /** A client over Streamable HTTP: a stream for each request, a session by its key, answers by their calls. */
-import type { ClientHandler, ClientLink, ClientStream } from "../../src/ports.ts";
+import type { ClientLink, ClientStream } from "../../src/ports.ts";
 import { parseMessage } from "../../src/wire/message.ts";
 import { Client } from "./client.ts";
 import type { House } from "./house.ts";
@@ -107,9 +107,11 @@ export class HttpClient extends Client {
         this.#key = key;
       },
       ended: () => {
+        if (this.#home !== house) return;
+        // Also while nothing is open: whoever comes back asks at the door.
+        this.handler = undefined;
         if (this.house !== house) return;
         this.unready();
-        this.handler = undefined;
         this.house = undefined;
         this.retry(100);
       },
@@ -195,7 +197,7 @@ export class HttpClient extends Client {
     if (house === undefined || house.isDead || handler === undefined) return;
     this.leaves();
     house.effect("client:left", () => {
-      handler.left("the client ended its session");
+      void handler.left("the client ended its session");
     });
     this.#breakOff();
     this.#forget();

@@ -21,7 +21,6 @@ const COMMITS = [
   "cancel",
   "acknowledge",
   "deliver",
-  "recover",
   "session",
   "keep",
   "prune",
@@ -52,7 +51,15 @@ const IN = [
 
 const DOWN = ["handshake", "result", "own", "progress", "accepted", "notification"] as const;
 
-const CLIENT = ["initialize", "initialized", "tools/call", "cancelled", "return", "left"] as const;
+const CLIENT = [
+  "other",
+  "initialize",
+  "initialized",
+  "tools/call",
+  "cancelled",
+  "return",
+  "left",
+] as const;
 
 const EFFECTS: readonly string[] = [
   ...COMMITS.flatMap((kind) => [`commit:${kind}`, `committed:${kind}`]),

@@ -7,11 +7,15 @@ import { CallStatements } from "../../src/store/sqlite/statements.ts";
 /** All rows in order of `seq`; throws where one is damaged. Closes `db`. */
 export function rowsOf(db: Database): readonly CallRow[] {
   try {
-    const rows = new CallStatements(db, false, ({ id, why }) => {
-      throw new Error(`call ${id} is damaged: ${why}`);
-    }).read("true order by seq");
-    return rows.map(readRow);
+    return readAll(db);
   } finally {
     db.close();
   }
+}
+
+export function readAll(db: Database): readonly CallRow[] {
+  const rows = new CallStatements(db, false, ({ id, why }) => {
+    throw new Error(`call ${id} is damaged: ${why}`);
+  }).read("true order by seq");
+  return rows.map(readRow);
 }

@@ -1,6 +1,6 @@
 /** One connection of a scripted server: the wires each way, and what happens to the calls that come. */
 import { must } from "../../src/base/assert.ts";
-import { type Failure, failure } from "../../src/core/failure.ts";
+import type { Failure } from "../../src/core/failure.ts";
 import type { Outcome } from "../../src/core/verdict.ts";
 import type { ConnectionEvents } from "../../src/ports.ts";
 import { type JsonObject, parseMessage, type RequestMessage } from "../../src/wire/message.ts";

@@ -68,7 +68,7 @@ export class StdioClient extends Client {
     this.unready();
     this.leaves();
     house.effect("client:left", () => {
-      handler.left("the client closed stdin");
+      void handler.left("the client closed stdin");
     });
   }
 

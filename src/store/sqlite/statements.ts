@@ -249,10 +249,10 @@ export class CallStatements {
       isUndelivered === true ? "delivered_at is null" : "true",
       wanted === undefined ? "true" : `state in (${wanted})`,
       sessionId === undefined ? "true" : OF_SESSION,
-      // Only where it is asked for: it would take the place of that index.
+      // Said for nothing, it would have all rows read by number instead of the open ones by their index.
       afterSeq === undefined ? "true" : "seq > ?",
     ].join(" and ");
-    const values = [...(states ?? []), ...[sessionId ?? []].flat(), ...[afterSeq ?? []].flat()];
+    const values = [states, sessionId, afterSeq].flatMap((value) => value ?? []);
     const order = afterSeq === undefined ? "seq desc" : "seq";
     return this.read(`${conditions} order by ${order} limit ?`, ...values, limit ?? -1);
   }

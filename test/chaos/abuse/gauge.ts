@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { until } from "../../support/lab.ts";
 
-const INSIDE = fileURLToPath(new URL("./gauge-inside.mjs", import.meta.url));
+const INSIDE = fileURLToPath(new URL("../../fixtures/gauge-inside.mjs", import.meta.url));
 const WAL_EVERY_MS = 50;
 
 /** What the process says of itself, since it was last asked. */

@@ -12,6 +12,9 @@ const PATIENT = {
   maxRetries: 1_000,
 };
 
+/** What a stream is answered that its session was not found for. */
+const NO_SESSION = "this stream has no session";
+
 /** That transport's own word for a session that the other side does not know. */
 const isSessionLoss = (error: Error): boolean => /\b404\b|[Ss]ession not found/.test(error.message);
 
@@ -49,17 +52,20 @@ export function openOfficialHttp(url: string): Way {
   };
 }
 
-/** `url` names the client, so that it is given its own session back among many of its kind. */
+/**
+ * `url` names the client, so that it is given its own session back among many of its kind. Between a death and
+ * its next stream it may post to an address that is not good any more, and is told so (404); its session is
+ * lost only if a new stream has none.
+ */
 export function openOfficialSse(url: string): Way {
   const transport = new SSEClientTransport(new URL(url));
   const taken = new Set<string>();
   return {
     open: async (hear, lost) => {
       transport.onmessage = (message) => {
-        hear(JSON.stringify(message));
-      };
-      transport.onerror = (error) => {
-        if (isSessionLoss(error)) lost(`its session is not known: ${error.message}`, true);
+        const text = JSON.stringify(message);
+        hear(text);
+        if (text.includes(NO_SESSION)) lost(`its new stream has no session: ${text}`, true);
       };
       await transport.start();
     },

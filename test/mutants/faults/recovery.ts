@@ -85,8 +85,8 @@ export const RECOVERY: readonly Mutant[] = [
     edits: [
       {
         file: "store/sqlite/recoverer.ts",
-        find: "    const isSound = !isAbandoned && this.#suspicion === undefined;",
-        replace: "    const isSound = this.#suspicion === undefined || isAbandoned;",
+        find: "const isSound = !isAbandoned && row.seq",
+        replace: "const isSound = row.seq",
       },
     ],
     caughtBy: "unit lane",
