@@ -340,6 +340,8 @@ class Simulation {
         this.#stop();
         return;
       case "clock":
+        // Two hours by the clock end a session that nobody uses.
+        if (step.ms > 0) this.#ledger.mayLoseSessions = true;
         this.#world.stepWallClock(step.ms);
         return;
       case "suspend":
