@@ -123,8 +123,7 @@ function checkToldOnce(ledger: Ledger, { nonce }: Group, ask: Asked, report: Rep
 
 /** What a process that does not know of the first answer may say: the same, or how a late call ended. */
 function isRepeated(before: Told, again: Told): boolean {
-  if (before.executed === "pending")
-    return again.executed !== undefined || again.nonce !== undefined;
+  if (before.executed === "pending") return true;
   if (before.executed !== again.executed || before.callId !== again.callId) return false;
   return before.nonce === undefined || before.text === again.text;
 }
