@@ -145,6 +145,7 @@ class Simulation {
         isShielded: this.#plan.knobs.shield !== "off",
         callsPerSession: CALLS_PER_SESSION,
         slackMs: 0,
+        setBackMs: setBackIn(this.#plan),
       },
       incarnations: this.#houses,
     });
@@ -440,3 +441,7 @@ class Simulation {
     return this.#house?.isDegraded === true || this.#isAllEnded();
   }
 }
+
+/** By how much the plan sets the clock back in all, ms. */
+const setBackIn = ({ steps }: Plan): number =>
+  steps.reduce((sum, step) => sum + (step.do === "clock" && step.ms < 0 ? -step.ms : 0), 0);

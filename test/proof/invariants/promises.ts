@@ -19,7 +19,7 @@ import type { Report } from "../report.ts";
 const SHIELD_MS = 600_000;
 
 export function checkPromises(ledger: Ledger, report: Report): void {
-  for (const history of ledger.histories) checkDeadline(history, report);
+  for (const history of ledger.histories) checkDeadline(ledger, history, report);
   const isShielded = ledger.evidence.rules?.isShielded === true;
   const areAllOnDisk = ledger.journals.every(({ kind }) => kind === "disk");
   for (const group of ledger.groups.values()) {
@@ -30,9 +30,9 @@ export function checkPromises(ledger: Ledger, report: Report): void {
 }
 
 /** One clock wrote both instants. */
-function checkDeadline(history: RowHistory, report: Report): void {
+function checkDeadline({ setBackMs }: Ledger, history: RowHistory, report: Report): void {
   const { sentAt, deadlineAt, id, acknowledgedAt } = lastOf(history);
-  if (sentAt === undefined || sentAt <= deadlineAt) return;
+  if (sentAt === undefined || sentAt <= deadlineAt + setBackMs) return;
   const until = acknowledgedAt === undefined ? "its hold" : "what its caller was told";
   const text = `${id} was sent ${String(sentAt - deadlineAt)} ms after ${until} had ended`;
   report.add("P5a", history.nonce, text);
