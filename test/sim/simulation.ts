@@ -57,6 +57,7 @@ export function onUnhandledRejection(error: unknown): void {
 
 class Simulation {
   readonly #plan: Plan;
+  #memories = 0;
   readonly #options: PlayOptions;
   readonly #world: VirtualWorld;
   readonly #ledger: Ledger;
@@ -421,7 +422,8 @@ class Simulation {
 
   /** What a process held that went on without its disk. */
   #viewMemory(house: House, rows: readonly CallRow[]): void {
-    const journal = `memory of proxy ${String(house.incarnation)}`;
+    // Its own journal may be lost, and those that it cares for.
+    const journal = `memory ${String(++this.#memories)} of proxy ${String(house.incarnation)}`;
     this.#ledger.views.push({
       label: "at its end",
       at: this.#ledger.tick(),

@@ -113,10 +113,13 @@ function checkToldOnce(ledger: Ledger, { nonce }: Group, ask: Asked, report: Rep
   for (let i = 1; i < told.length; i++) {
     const before = told[i - 1] as Told;
     const again = told[i] as Told;
-    const hasDied = ledger.journals.some(({ views }) =>
-      views.slice(0, -1).some(({ at }) => at >= before.at && at <= again.at),
+    const deaths = ledger.journals.flatMap(({ views }) =>
+      views.slice(0, -1).filter(({ at }) => at >= before.at && at <= again.at),
     );
-    if (hasDied && isRepeated(before, again)) continue;
+    // The answer of a read need not survive the power, and then it is read again.
+    const isReadAgain =
+      ask.safety === "read" && deaths.some(({ isAfterPowerLoss }) => isAfterPowerLoss);
+    if (isReadAgain || (deaths.length > 0 && isRepeated(before, again))) continue;
     report.add("I11", nonce, `was answered again: ${head(before)} and then ${head(again)}`);
   }
 }
