@@ -8,8 +8,8 @@
  *      calls; the journal never waits for a client, so that always comes.
  */
 
-/** About two of the largest requests. */
-const INTAKE_MAX_BYTES = 8 * 1024 * 1024;
+/** The largest request by default, in characters. */
+const INTAKE_MAX_BYTES = 4 * 1024 * 1024;
 /** A client with no more than this on its way is not what fills the memory. */
 const SMALL_BYTES = 64 * 1024;
 

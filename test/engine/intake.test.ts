@@ -15,7 +15,7 @@ async function held(stage: Stage): Promise<{ client: ScriptedClient; holds: bool
   return { client, holds };
 }
 
-const large = (letter: string): string => letter.repeat(3 * MIB);
+const large = (letter: string): string => letter.repeat(1.5 * MIB);
 
 describe("a client whose calls come faster than the disk takes them", () => {
   it("is held until they are on disk, and then read from again", async () => {
