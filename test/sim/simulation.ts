@@ -145,6 +145,7 @@ class Simulation {
         isShielded: this.#plan.knobs.shield !== "off",
         callsPerSession: CALLS_PER_SESSION,
         slackMs: 0,
+        setBackMs: setBackIn(this.#plan),
       },
       incarnations: this.#houses,
     });
@@ -340,6 +341,8 @@ class Simulation {
         this.#stop();
         return;
       case "clock":
+        // Two hours by the clock end a session that nobody uses.
+        if (step.ms > 0) this.#ledger.mayLoseSessions = true;
         this.#world.stepWallClock(step.ms);
         return;
       case "suspend":
@@ -438,3 +441,7 @@ class Simulation {
     return this.#house?.isDegraded === true || this.#isAllEnded();
   }
 }
+
+/** By how much the plan sets the clock back in all, ms. */
+const setBackIn = ({ steps }: Plan): number =>
+  steps.reduce((sum, step) => sum + (step.do === "clock" && step.ms < 0 ? -step.ms : 0), 0);
