@@ -7,7 +7,7 @@
 import { canonical, canonicalText } from "../core/canonical.ts";
 import { patienceMs } from "../core/offline.ts";
 import { recordLater } from "./recording.ts";
-import { memberOf } from "../wire/json-span.ts";
+import { cutOut, memberOf } from "../wire/json-span.ts";
 import type { CallRow, Safety } from "../core/call.ts";
 import type { Method } from "../wire/methods.ts";
 import { isObject, progressTokenSpan, type RequestMessage } from "../wire/message.ts";
@@ -112,7 +112,7 @@ export class Admission {
     return {
       sessionId: this.#member.session.id,
       idText: request.idText,
-      tokenText: span === undefined ? undefined : request.text.slice(span.start, span.end),
+      tokenText: span === undefined ? undefined : cutOut(request.text, span),
       since: now,
       holdUntil: now + this.#line.keeper.holdMs(caller.clientName, tool),
       isRepeat: false,
