@@ -194,6 +194,8 @@ export interface ClientLink extends ClientStream {
   readonly canResume: boolean;
   /** The handshake has begun a session, which is on disk. Before the answer to the handshake. */
   begun?(): void;
+  /** While `isHeld` nothing is read from the client: its calls are on their way to disk. */
+  hold?(isHeld: boolean): void;
   /** Something of the client's is open here: it is not away. */
   isOpen?(): boolean;
   /** The engine lets go of the session: what is open is closed; a client that returns asks at the door. */

@@ -4,10 +4,11 @@
  * Sockets live below the state folder and not in `$XDG_RUNTIME_DIR`: many clients start us with a
  * trimmed environment, and a person's `holdfast status` must look where the proxy listens.
  */
-import { chmodSync, lstatSync, mkdirSync } from "node:fs";
+import { chmodSync, lstatSync } from "node:fs";
 import { createHash } from "node:crypto";
 import { isAbsolute, join } from "node:path";
 import { ConfigError } from "../base/errors.ts";
+import { makeLastingFolder } from "../store/layout.ts";
 import type { Folders } from "./options.ts";
 
 /** What the operating system says about this process. */
@@ -117,7 +118,7 @@ export function controlPathsIn(
  */
 export function ensureFolder(path: string, around: Surroundings): void {
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 });
+    makeLastingFolder(path);
     if (around.uid === undefined) return;
     const found = lstatSync(path);
     const isShared = path.includes(`holdfast-${String(around.uid)}`);

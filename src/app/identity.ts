@@ -22,6 +22,7 @@ import { join } from "node:path";
 import type { World } from "../base/world.ts";
 import { ConfigError, errorText } from "../base/errors.ts";
 import { canonical } from "../core/canonical.ts";
+import { syncFolder } from "../store/layout.ts";
 import { ensureFolder } from "./folders.ts";
 import type { Surroundings } from "./folders.ts";
 import type { Identity, Target } from "./options.ts";
@@ -150,5 +151,7 @@ function makeKey(path: string, state: string, around: Surroundings, world: World
   } finally {
     unlinkSync(draft);
   }
+  // With another key no call that was accepted under this one would be known again.
+  syncFolder(state);
   return readKey(path) ?? key;
 }

@@ -10,6 +10,7 @@
  */
 import type { TransportKind } from "../core/transport.ts";
 import type { ClientHandler, ClientLink, Inbound, Said } from "../ports.ts";
+import { HeldBodies } from "./http/held-bodies.ts";
 
 /** Why a connection is closed by us: its client came back on another one, or the session is over. */
 export type Farewell = "taken_over" | "session_over" | "stopping";
@@ -19,6 +20,8 @@ export interface Carrier {
   /** False where it is certain that the client won't get it. Never throws. */
   send(text: string): boolean;
   bufferedBytes(): number;
+  /** As of the link; where the carrier brings the client's messages, too. */
+  hold?(isHeld: boolean): void;
   /** Ends it politely: what was sent still goes out. */
   close(why: Farewell, words: string): void;
   /** Ends it at once. */
@@ -57,6 +60,7 @@ export class KeptLink implements ClientLink {
   #carrier: Carrier | undefined;
   /** The ids of requests that are not answered yet. */
   readonly #asked = new Set<string>();
+  readonly bodies = new HeldBodies();
 
   constructor(facts: KeptLinkFacts) {
     this.#facts = facts;
@@ -95,6 +99,11 @@ export class KeptLink implements ClientLink {
 
   bufferedBytes(): number {
     return this.#carrier?.bufferedBytes() ?? 0;
+  }
+
+  hold(isHeld: boolean): void {
+    this.bodies.hold(isHeld);
+    this.#carrier?.hold?.(isHeld);
   }
 
   begun(): void {
@@ -151,6 +160,7 @@ export class KeptLink implements ClientLink {
       return;
     }
     this.#carrier = carrier;
+    if (this.bodies.isHeld) carrier.hold?.(true);
     if (before !== undefined) {
       before.close("taken_over", "another connection of this session took over");
       if (state.kind === "bound") state.handler.detached("another connection of it took over");

@@ -157,6 +157,7 @@ class SseRoute implements Route {
       return;
     }
     const { world, requestMaxBytes } = this.#options;
+    this.#links.find(visit, key)?.bodies.add(request);
     readBody(request, { world, bytesMax: requestMaxBytes }, (body) => {
       if (body.kind === "refused") refuse(response, body.trouble);
       if (body.kind !== "text") return;

@@ -4,7 +4,8 @@
  * L1. Nothing but messages is ever written to the output.
  * L2. The client has left at the end or failure of either stream; its handler is told once. What was
  *     sent until then still goes out: a client may end its input and read on.
- * L3. Memory is bounded: while the client does not read, nothing is read from it, and its handler is told.
+ * L3. Memory is bounded: while the client does not read, or its calls are on their way to disk, nothing
+ *     is read from it; of the first its handler is told.
  */
 import type { Readable, Writable } from "node:stream";
 import { assert, unreachable } from "../base/assert.ts";
@@ -61,7 +62,8 @@ class StdioLink implements ClientLink {
   /** Lines of this turn, written together. */
   #pending = "";
   #isScheduled = false;
-  #isPaused = false;
+  /** Why nothing is read. */
+  readonly #holds = new Set<"unread" | "intake">();
 
   constructor(options: StdioListenerOptions) {
     this.#options = options;
@@ -92,14 +94,14 @@ class StdioLink implements ClientLink {
       this.#leave("our stdout was closed");
     });
     output.on("drain", () => {
-      this.#resume();
+      this.#resume("unread");
     });
   }
 
   send(text: string): boolean {
     if (!this.#options.output.writable) return false;
     this.#pending += `${onOneLine(text)}\n`;
-    if (!this.#isPaused && this.bufferedBytes() > UNREAD_BYTES_MAX) this.#pause();
+    if (this.bufferedBytes() > UNREAD_BYTES_MAX) this.#pause("unread");
     if (this.#isScheduled) return true;
     this.#isScheduled = true;
     this.#options.world.soon(() => {
@@ -107,6 +109,11 @@ class StdioLink implements ClientLink {
       this.#flush();
     });
     return true;
+  }
+
+  hold(isHeld: boolean): void {
+    if (isHeld) this.#pause("intake");
+    else this.#resume("intake");
   }
 
   bufferedBytes(): number {
@@ -142,21 +149,19 @@ class StdioLink implements ClientLink {
     const { output } = this.#options;
     if (lines !== "" && output.writable) output.write(lines);
     // Without a need to drain no `drain` will come.
-    if (!output.writableNeedDrain) this.#resume();
+    if (!output.writableNeedDrain) this.#resume("unread");
   }
 
-  #pause(): void {
-    this.#isPaused = true;
+  #pause(why: "unread" | "intake"): void {
+    this.#holds.add(why);
     this.#options.input.pause();
-    if (this.#state.kind === "open") this.#state.handler.congested?.(true);
+    if (why === "unread" && this.#state.kind === "open") this.#state.handler.congested?.(true);
   }
 
-  #resume(): void {
-    if (!this.#isPaused) return;
-    this.#isPaused = false;
-    if (this.#state.kind !== "open") return;
-    this.#options.input.resume();
-    this.#state.handler.congested?.(false);
+  #resume(why: "unread" | "intake"): void {
+    if (!this.#holds.delete(why) || this.#state.kind !== "open") return;
+    if (this.#holds.size === 0) this.#options.input.resume();
+    if (why === "unread") this.#state.handler.congested?.(false);
   }
 
   #take(chunk: Uint8Array): void {

@@ -7,7 +7,7 @@
 import { canonical, canonicalText } from "../core/canonical.ts";
 import { patienceMs } from "../core/offline.ts";
 import { recordLater } from "./recording.ts";
-import { memberOf } from "../wire/json-span.ts";
+import { cutOut, memberOf } from "../wire/json-span.ts";
 import type { CallRow, Safety } from "../core/call.ts";
 import type { Method } from "../wire/methods.ts";
 import { isObject, progressTokenSpan, type RequestMessage } from "../wire/message.ts";
@@ -74,8 +74,13 @@ export class Admission {
       isGivenUp: false,
     };
     const order = this.#registry.nextOrder();
+    const { intake } = this.#member;
+    const bytes = request.text.length;
+    intake.took(bytes);
     const go = (journal: Journal) => {
-      if (!accepted.isGivenUp) this.#admit(accepted, request, method, tool, caller, journal, order);
+      const isWriting =
+        !accepted.isGivenUp && this.#admit(accepted, request, method, tool, caller, journal, order);
+      if (!isWriting) intake.settled(bytes);
     };
     if (this.#journal !== undefined) {
       go(this.#journal);
@@ -107,7 +112,7 @@ export class Admission {
     return {
       sessionId: this.#member.session.id,
       idText: request.idText,
-      tokenText: span === undefined ? undefined : request.text.slice(span.start, span.end),
+      tokenText: span === undefined ? undefined : cutOut(request.text, span),
       since: now,
       holdUntil: now + this.#line.keeper.holdMs(caller.clientName, tool),
       isRepeat: false,
@@ -121,6 +126,7 @@ export class Admission {
     };
   }
 
+  /** True where the call is on its way to disk, which settles what was taken in. */
   #admit(
     accepted: Accepted,
     request: RequestMessage,
@@ -129,7 +135,7 @@ export class Admission {
     caller: Caller,
     journal: Journal,
     order: number,
-  ): void {
+  ): boolean {
     const { waiter } = accepted;
     const row = this.#newRow(request, method, tool, waiter);
     const call = newLiveCall(row, order, journal, request);
@@ -137,11 +143,11 @@ export class Admission {
       row.fingerprint === undefined
         ? { kind: "pass" }
         : this.#registry.shield.check(row.fingerprint, waiter.since, this.#context.settings.shield);
-    if (verdict.kind !== "pass" && this.#shielded(verdict, call, accepted)) return;
+    if (verdict.kind !== "pass" && this.#shielded(verdict, call, accepted)) return false;
     const refusal = this.#context.bounds.admit(row.sessionId, call.bytes);
     if (refusal !== undefined) {
       this.#refuse(call, waiter, refusal);
-      return;
+      return false;
     }
     accepted.call = call;
     call.waiters.add(waiter);
@@ -149,12 +155,15 @@ export class Admission {
     this.#registry.add(call, this.#line);
     const { dispatcher } = this.#line;
     const channel = dispatcher.openChannel(row.sessionId);
+    const isPassing = channel !== undefined && this.#isPassThrough(row.safety, method, caller);
+    if (!isPassing) call.intake = this.#member.intake;
     if (channel === undefined) dispatcher.enqueue(call);
-    else if (this.#isPassThrough(row.safety, method, caller)) {
+    else if (isPassing) {
       dispatcher.sendUnjournalled(call, channel);
       if (caller.canResume && row.state === "sent") recordLater(this.#context, call);
     } else dispatcher.sendJournalled(call, channel);
     tellCall(this.#context, call.row);
+    return !isPassing;
   }
 
   /** Recoverable requests that do not wait are not journalled (design §3), or not at once. */

@@ -4,6 +4,7 @@
  * calls and their bytes count until the call has ended.
  */
 import type { Limits } from "../core/settings.ts";
+import { Intake } from "./intake.ts";
 
 interface Held {
   calls: number;
@@ -14,6 +15,7 @@ interface Held {
 export class ProcessBounds {
   readonly #limits: Pick<Limits, "callsPerProcess" | "bytesPerProcess">;
   readonly #held: Held = { calls: 0, bytes: 0 };
+  readonly intake = new Intake();
 
   constructor(limits: Pick<Limits, "callsPerProcess" | "bytesPerProcess">) {
     this.#limits = limits;
@@ -50,6 +52,11 @@ export class Bounds {
   constructor(limits: Limits, process = new ProcessBounds(limits)) {
     this.#limits = limits;
     this.#process = process;
+  }
+
+  /** What is on its way to disk, of all upstreams. */
+  get intake(): Intake {
+    return this.#process.intake;
   }
 
   /** Other limits from now on; those of the process stay. What is over them already is not touched. */

@@ -178,7 +178,10 @@ export class Keeper {
     const at = this.#context.world.now();
     const deadlineAt = at + this.#context.settings.deferTtlMs;
     call.isWaitEnding = true;
-    const isDeferred = await change(call, { kind: "acknowledge", id: call.row.id, deadlineAt, at });
+    const isWritten = change(call, { kind: "acknowledge", id: call.row.id, deadlineAt, at });
+    // Late from here on: a slot that becomes free while this is written is for those deferred before it.
+    this.#hooks.deferred(call);
+    const isDeferred = await isWritten;
     call.isWaitEnding = false;
     // Refused: it is being sent or has ended at this moment, and an answer comes the ordinary way.
     if (!isDeferred) return;
@@ -187,7 +190,6 @@ export class Keeper {
     if (call.phase !== "queued") return;
     for (const other of [...call.waiters]) this.#look(call, other);
     this.#armDeadline(call);
-    this.#hooks.deferred(call);
   }
 
   async #expire(call: LiveCall): Promise<void> {

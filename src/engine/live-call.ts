@@ -7,6 +7,7 @@ import { apply, mustSync } from "../core/call.ts";
 import { assert } from "../base/assert.ts";
 import type { Journal } from "../ports.ts";
 import type { RequestMessage } from "../wire/message.ts";
+import type { IntakeSource } from "./intake.ts";
 
 /** One caller's request that is not answered yet. */
 export interface Waiter {
@@ -49,7 +50,7 @@ export interface LiveCall {
   isJournalled: boolean;
   /** It was left in a journal that went backwards, and may have run since that was written. */
   isSuspect: boolean;
-  /** Undefined while the payload waits on disk. */
+  /** As it was read from the row's text. Undefined while it waits, and where the text is on disk. */
   request: RequestMessage | undefined;
   readonly bytes: number;
   readonly waiters: Set<Waiter>;
@@ -64,6 +65,8 @@ export interface LiveCall {
   /** While its row is being written although it is in flight (`recording.ts`). */
   recording: Promise<void> | undefined;
   stopRecording: (() => void) | undefined;
+  /** Who sent it, until it is on disk. */
+  intake: IntakeSource | undefined;
   /** The end of its waiting (deferral or expiry) is being written. */
   isWaitEnding: boolean;
 }
@@ -140,6 +143,7 @@ export function newLiveCall(
     stopGiveUp: undefined,
     recording: undefined,
     stopRecording: undefined,
+    intake: undefined,
     isWaitEnding: false,
   };
 }

@@ -7,6 +7,7 @@ import type { SessionStatus, UpstreamState, UpstreamStatus } from "../core/statu
 import type { StateChange } from "../wire/dialect/dialect.ts";
 import type { JsonObject, ReplyMessage } from "../wire/message.ts";
 import type { EngineContext } from "./context.ts";
+import type { IntakeSource } from "./intake.ts";
 import { Relay, type ToClient } from "./relay.ts";
 
 /** The way to a client, as a line sees it. */
@@ -21,6 +22,8 @@ export interface MemberClient {
   /** The upstream's answer to the handshake, also where it is an error. */
   onHandshake(reply: ReplyMessage): void;
   onLink(state: UpstreamState): void;
+  /** Nothing more is read from the client, or it is read from again. */
+  hold(isHeld: boolean): void;
 }
 
 /** So often at most `lastSeenAt` is written for a client that says something. */
@@ -31,6 +34,8 @@ export class Member {
   readonly client: MemberClient;
   readonly facts: ClientFacts;
   readonly relay: Relay;
+  /** What it has sent and the journal does not have yet. */
+  readonly intake: IntakeSource;
   #session: SessionRow;
 
   constructor(context: EngineContext, session: SessionRow, client: MemberClient) {
@@ -39,6 +44,9 @@ export class Member {
     this.client = client;
     this.facts = clientFacts(JSON.parse(session.handshake) as JsonObject);
     this.relay = new Relay(context, client.send);
+    this.intake = context.bounds.intake.source((isHeld) => {
+      client.hold(isHeld);
+    });
   }
 
   get session(): SessionRow {

@@ -115,6 +115,8 @@ export class Queue {
     const lanes = this.#sessions.get(sessionId) ?? newLanes(sessionId);
     this.#sessions.set(sessionId, lanes);
     call.phase = "queued";
+    // Its text is enough: what was read from that takes as much again, and it may wait for long.
+    call.request = undefined;
     this.#laneOf.set(call, lanes[kind]);
     lanes[kind].add(call);
     this.#hooks.supervisor().use();
@@ -283,7 +285,6 @@ export class Queue {
   page(call: LiveCall): void {
     if (call.phase !== "queued" || this.#resident.has(call)) return;
     if (this.#residentBytes + call.bytes > RESIDENT_MAX_BYTES) {
-      call.request = undefined;
       call.row = { ...call.row, request: "" };
       return;
     }

@@ -50,6 +50,9 @@ export class Scribe {
       if (!(error instanceof JournalError) || error.trouble === "io") throw error;
       this.#refuse(call, error);
       return false;
+    } finally {
+      call.intake?.settled(call.bytes);
+      call.intake = undefined;
     }
   }
 
@@ -179,11 +182,12 @@ export class Scribe {
     this.end(call, undefined);
   }
 
-  /** Reads a payload back that waited on disk. */
+  /** Reads the request of a call that waited, from its text or, where that is on disk, from there. */
   async hasRequest(call: LiveCall): Promise<boolean> {
     if (call.request !== undefined) return true;
-    const row = await call.journal.find(call.row.id);
-    const message = row === undefined ? undefined : parseMessage(row.request);
+    const { id, request } = call.row;
+    const text = request === "" ? (await call.journal.find(id))?.request : request;
+    const message = text === undefined ? undefined : parseMessage(text);
     if (message?.kind === "request") {
       call.request = message;
       return true;

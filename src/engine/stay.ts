@@ -286,6 +286,9 @@ export class Stay {
       onLink: (state) => {
         greeter.onLink(state);
       },
+      hold: (isHeld) => {
+        this.outgoing.link.hold?.(isHeld);
+      },
     };
   }
 

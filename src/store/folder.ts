@@ -165,7 +165,9 @@ class Opener {
 
   async #careFor(files: JournalFiles, opened: OpenedJournal): Promise<void> {
     const isAbandoned = isMarkedAbandoned(files.abandonedPath);
-    const recovery = await opened.journal.recover(this.#options.world.now());
+    // Its loss in mid-life is no end of this process, either.
+    const journal = this.#resilient(files, opened.journal);
+    const recovery = await journal.recover(this.#options.world.now());
     const mark = recovery.report.wentBackwards;
     const heldBecause = isAbandoned
       ? `${files.path} was given up after a disk error while its process went on`
@@ -173,7 +175,7 @@ class Opener {
         ? undefined
         : whyHeld(files.path, mark);
     const { path } = files;
-    this.#leftovers.push({ journal: opened.journal, recovery, path, heldBecause, isAbandoned });
+    this.#leftovers.push({ journal, recovery, path, heldBecause, isAbandoned });
     if (heldBecause !== undefined)
       this.#report(
         `${heldBecause}; ${heldIn(recovery, isAbandoned)} calls in it wait for a person`,

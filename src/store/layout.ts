@@ -3,8 +3,16 @@
  * `<n>.lock.db`, `<n>.hwm`, `<n>.abandoned`, `<n>.db.draft` while it is made from a file; one `ballast`
  * for the whole state folder.
  */
-import { existsSync, mkdirSync, readdirSync, statfsSync } from "node:fs";
-import { join } from "node:path";
+import {
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  statfsSync,
+} from "node:fs";
+import { dirname, join, resolve } from "node:path";
 
 export interface JournalFiles {
   readonly number: number;
@@ -68,7 +76,34 @@ export function upstreamsWithJournals(folder: string): string[] {
 
 /** Makes the folders with mode 0700. Throws what the file system says. */
 export function makeFolders(folder: string, upstreamDigest: string): void {
-  mkdirSync(upstreamFolder(folder, upstreamDigest), { recursive: true, mode: 0o700 });
+  makeLastingFolder(upstreamFolder(folder, upstreamDigest));
+}
+
+/**
+ * Makes a folder with mode 0700, and what is missing above it, unless it is there. What is synced in it
+ * later would be lost with its name, so the names are synced here. Throws what the file system says.
+ */
+export function makeLastingFolder(path: string): void {
+  const first = mkdirSync(path, { recursive: true, mode: 0o700 });
+  if (first === undefined) return;
+  const last = resolve(first);
+  for (let made = resolve(path); made.length >= last.length; made = dirname(made))
+    syncFolder(dirname(made));
+}
+
+/** Carries the names in a folder to the platter. Throws where the disk fails. */
+export function syncFolder(path: string): void {
+  // Windows can't, and its file systems keep names in a log.
+  if (process.platform === "win32") return;
+  const fd = openSync(path, "r");
+  try {
+    fsyncSync(fd);
+  } catch (error) {
+    // Some file systems know no such thing; SQLite makes nothing of it there, either.
+    if ((error as NodeJS.ErrnoException).code === "EIO") throw error;
+  } finally {
+    closeSync(fd);
+  }
 }
 
 /** Magic numbers of file systems whose locks can't be trusted (Linux). */

@@ -11,7 +11,9 @@ import {
   writeFileSync,
   writeSync,
 } from "node:fs";
+import { dirname } from "node:path";
 import { crc32 } from "node:zlib";
+import { syncFolder } from "./layout.ts";
 
 export interface HighWater {
   readonly dbId: string;
@@ -51,6 +53,7 @@ export class HighWaterFile {
 /** `<n>.abandoned`: its process went on without it; its live rows may have run since. */
 export function markAbandoned(path: string, at: number): void {
   writeFileSync(path, `${at}\n`, { mode: 0o600, flush: true });
+  syncFolder(dirname(path));
 }
 
 export function isMarkedAbandoned(path: string): boolean {

@@ -103,7 +103,7 @@ function mendInPlace(
   try {
     if (inside.length > 0) mendDatabase(driver, files, inside);
   } catch (error) {
-    // Two rows with one id can't be indexed; quick_check is an assertion of every start.
+    // Two rows with one id can't be indexed; integrity_check is an assertion of every start.
     const isBeyond =
       isDamage(error) ||
       error instanceof JournalError ||

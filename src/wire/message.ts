@@ -9,7 +9,7 @@
  *     not read: memory is bounded by the bytes of messages (promise P7).
  */
 import { EDGE_BYTES, idOfOversize } from "./framing.ts";
-import { containersIn, memberOf, membersOf, type Span } from "./json-span.ts";
+import { containersIn, cutOut, memberOf, membersOf, type Span } from "./json-span.ts";
 import { jsonText } from "./json-text.ts";
 
 export type Id = string | number;
@@ -116,7 +116,7 @@ function classify(text: string, value: JsonObject): Message | Malformed {
   }
   const id = value["id"];
   const isId = typeof id === "string" || typeof id === "number";
-  const idText = isId && idSpan !== undefined ? text.slice(idSpan.start, idSpan.end) : undefined;
+  const idText = isId && idSpan !== undefined ? cutOut(text, idSpan) : undefined;
   if (value["jsonrpc"] !== "2.0") return malformed(-32600, 'jsonrpc is not "2.0"', idText);
   const method = value["method"];
   if (method !== undefined) {

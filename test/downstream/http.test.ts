@@ -673,6 +673,27 @@ describe("keeping alive", () => {
   });
 });
 
+describe("a client whose calls are on their way to disk", () => {
+  it("is not read from until they are there", async () => {
+    const at = await face();
+    const client = await clientOf(at);
+    const asked: string[] = [];
+    at.door.onRequest = ({ request, stream }) => {
+      asked.push(request.idText);
+      reply(stream, request.idText, {});
+    };
+    const { link } = at.door;
+    link.hold?.(true);
+    const first = client.ask(rpc(1, "tools/call"));
+    const other = await clientOf(at);
+    expect(await other.ask(rpc(2, "tools/call"))).toMatchObject({ status: 200 });
+    expect(asked).toEqual(["2"]);
+    link.hold?.(false);
+    expect(await first).toMatchObject({ status: 200 });
+    expect(asked).toEqual(["2", "1"]);
+  });
+});
+
 describe("a client that does not read", () => {
   it("may not ask for more than a bounded number of answers at once", async () => {
     const at = await face({ connectionsMax: 2_000, world: realWorld() });

@@ -208,6 +208,39 @@ describe("a client that dies", () => {
   });
 });
 
+describe("a client whose calls are on their way to disk", () => {
+  const line = (id: number) => `${JSON.stringify({ jsonrpc: "2.0", id, method: "ping" })}\n`;
+
+  it("is not read from until they are there, whatever it reads meanwhile", async () => {
+    const [input, output] = [new PassThrough(), new PassThrough()];
+    output.resume();
+    const face = listen(input, output);
+    input.write(line(1));
+    await until("the first", () => face.received.length === 1);
+    face.link.hold?.(true);
+    face.link.hold?.(true);
+    input.write(line(2));
+    face.link.send("{}", MESSAGE);
+    for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+    expect(face.received).toHaveLength(1);
+    face.link.hold?.(false);
+    await until("the second", () => face.received.length === 2);
+  });
+
+  it("is NOT read from before it has read what it was sent, either", async () => {
+    const [input, output] = [new PassThrough(), new PassThrough()];
+    const face = listen(input, output);
+    face.link.hold?.(true);
+    face.link.send("x".repeat(9 << 20), MESSAGE);
+    face.link.hold?.(false);
+    input.write(line(1));
+    for (let i = 0; i < 20; i++) await new Promise((resolve) => setImmediate(resolve));
+    expect(face.received).toEqual([]);
+    output.resume();
+    await until("it is read from", () => face.received.length === 1);
+  });
+});
+
 describe("a client that does not read", () => {
   it("is not read from any more, so that its flood cannot fill our memory", async () => {
     const client = startClient("floodDeaf");

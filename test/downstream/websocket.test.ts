@@ -513,6 +513,21 @@ describe("bounds", () => {
     expect(door.handlers[0]?.link.bufferedBytes()).toBe(0);
   });
 
+  it("read nothing from a client whose calls are on their way to disk, nor take it for dead", async () => {
+    const peer = await begin();
+    const link = door.last.link;
+    link.hold?.(true);
+    peer.socket.send(call(1, "a"));
+    for (let beat = 0; beat < 3; beat++) await world.fire(PING_MS);
+    const other = await begin();
+    other.socket.send(call(1, "b"));
+    await reply(other, 1);
+    expect(door.handlers[0]?.heard).toEqual(["initialize"]);
+    link.hold?.(false);
+    await reply(peer, 1);
+    expect(door.handlers[0]?.heard).toEqual(["initialize", "tools/call"]);
+  });
+
   const fill = () => {
     while (door.last.link.bufferedBytes() <= 8 * 1024 * 1024) door.last.say(LARGE);
   };

@@ -69,7 +69,7 @@ labTest("a note of a server that can't be read any more stops no start", async (
   await first.close();
   const { journals } = await verify(lab);
   const db = new Database(journals[0]?.path);
-  db.exec("insert or replace into fact values ('child:1', '{')");
+  db.exec("insert or replace into fact (key, value) values ('child:1', '{')");
   db.close();
   expect(await verify(lab)).toMatchObject({
     code: 1,

@@ -123,6 +123,8 @@ export interface Rules {
   readonly isShielded?: boolean;
   /** How far two readings of one instant may lie apart, ms: 0 in a virtual world. */
   readonly slackMs?: number;
+  /** The clock that rows are written by was set back by so much in all: what came before may read later. */
+  readonly setBackMs?: number;
 }
 
 /** What was measured, each where the run could. Units in the names. */

@@ -52,6 +52,7 @@ export interface Ledger {
   /** Calls of which the upstream said something untrue. */
   readonly liedAbout: ReadonlySet<string>;
   readonly slackMs: number;
+  readonly setBackMs: number;
 }
 
 export const lastOf = (history: RowHistory): CallRow => history.versions.at(-1) as CallRow;
@@ -196,6 +197,7 @@ export function ledgerOf(evidence: Evidence): Ledger {
     principals: new Map(evidence.asked.map(({ session, principal }) => [session, principal])),
     liedAbout: new Set(lies.flatMap(({ nonces }) => nonces ?? [])),
     slackMs: evidence.rules?.slackMs ?? 0,
+    setBackMs: evidence.rules?.setBackMs ?? 0,
   };
 }
 

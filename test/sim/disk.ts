@@ -149,7 +149,6 @@ export class SimFile {
         },
       },
       wal: {
-        wrote: () => undefined,
         checkpointIfLong: () => undefined,
         checkpointIdle: () => undefined,
         checkpointAll: () => undefined,

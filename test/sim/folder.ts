@@ -49,8 +49,12 @@ async function openJournals(house: House): Promise<Journals> {
       : opened.wentBackwards
         ? "it holds less than it once did"
         : undefined;
-    const recovery = await opened.journal.recover(house.world.now());
-    leftovers.push({ journal: opened.journal, recovery, heldBecause });
+    const journal =
+      knobs.mode === "wrap"
+        ? watched(house, resilient(house, file, opened.journal))
+        : opened.journal;
+    const recovery = await journal.recover(house.world.now());
+    leftovers.push({ journal, recovery, heldBecause });
   };
   let own: Journal | undefined;
   let ownFile: SimFile | undefined;

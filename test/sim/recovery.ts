@@ -11,7 +11,6 @@ const BESIDE: SideFiles = {
   mark: { read: NOTHING, write: NOTHING, close: NOTHING },
   ballast: { ensure: NOTHING, release: NOTHING, hasRoomAgain: () => true },
   wal: {
-    wrote: NOTHING,
     checkpointIfLong: NOTHING,
     checkpointIdle: NOTHING,
     checkpointAll: NOTHING,

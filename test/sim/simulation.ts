@@ -57,6 +57,7 @@ export function onUnhandledRejection(error: unknown): void {
 
 class Simulation {
   readonly #plan: Plan;
+  #memories = 0;
   readonly #options: PlayOptions;
   readonly #world: VirtualWorld;
   readonly #ledger: Ledger;
@@ -145,6 +146,7 @@ class Simulation {
         isShielded: this.#plan.knobs.shield !== "off",
         callsPerSession: CALLS_PER_SESSION,
         slackMs: 0,
+        setBackMs: setBackIn(this.#plan),
       },
       incarnations: this.#houses,
     });
@@ -340,6 +342,8 @@ class Simulation {
         this.#stop();
         return;
       case "clock":
+        // Two hours by the clock end a session that nobody uses.
+        if (step.ms > 0) this.#ledger.mayLoseSessions = true;
         this.#world.stepWallClock(step.ms);
         return;
       case "suspend":
@@ -418,7 +422,8 @@ class Simulation {
 
   /** What a process held that went on without its disk. */
   #viewMemory(house: House, rows: readonly CallRow[]): void {
-    const journal = `memory of proxy ${String(house.incarnation)}`;
+    // Its own journal may be lost, and those that it cares for.
+    const journal = `memory ${String(++this.#memories)} of proxy ${String(house.incarnation)}`;
     this.#ledger.views.push({
       label: "at its end",
       at: this.#ledger.tick(),
@@ -438,3 +443,7 @@ class Simulation {
     return this.#house?.isDegraded === true || this.#isAllEnded();
   }
 }
+
+/** By how much the plan sets the clock back in all, ms. */
+const setBackIn = ({ steps }: Plan): number =>
+  steps.reduce((sum, step) => sum + (step.do === "clock" && step.ms < 0 ? -step.ms : 0), 0);

@@ -268,6 +268,84 @@ describe("a damaged session", () => {
   });
 });
 
+/** Closes the journal, changes its file past it, and opens it again. */
+async function damagedBy(
+  open: Awaited<ReturnType<typeof aSqliteJournal>>,
+  folder: string,
+  damage: (bytes: Buffer) => void,
+) {
+  await open.journal.close();
+  const bytes = readFileSync(open.path);
+  damage(bytes);
+  writeFileSync(open.path, bytes);
+  return aSqliteJournal(folder);
+}
+
+/** Turns one text, where it stands first from `from` on, into another of the same length. */
+function overwrite(bytes: Buffer, text: string, by: string, from = 0): number {
+  const at = bytes.indexOf(text, from);
+  expect(at).toBeGreaterThan(0);
+  bytes.write(by, at);
+  return at;
+}
+
+describe("a damaged file", () => {
+  it("is refused where an index does not tell what its table holds", async () => {
+    const folder = aFolder();
+    const first = await aSqliteJournal(folder);
+    await first.journal.admit(aCall({ id: "c_indexed", request: "1" }));
+    const again = damagedBy(first, folder, (bytes) => {
+      const places = [...bytes.toString("latin1").matchAll(/c_indexed/g)].map(({ index }) => index);
+      expect(places).toHaveLength(2);
+      // The one in the index: before it stands the form of the row's number, which is 1.
+      for (const place of places) if (bytes[place - 1] === 9) bytes.write("c_indexee", place);
+      expect(bytes.includes("c_indexee")).toBe(true);
+    });
+    await expect(again).rejects.toMatchObject({ trouble: "io" });
+  });
+
+  it("does not let a live call vanish whose state is none any more", async () => {
+    const folder = aFolder();
+    const first = await aSqliteJournal(folder);
+    await first.journal.admit(aCall({ id: "c_hurt" }));
+    const { journal, lines } = await damagedBy(first, folder, (bytes) => {
+      overwrite(bytes, "queued", "qteued", overwrite(bytes, "c_hurt", "c_hurt"));
+    });
+    const { report, live } = await journal.recover(NOW);
+    expect(live).toEqual([]);
+    expect(report.found).toEqual({ quarantined: 1 });
+    expect(lines[0]?.message).toContain("call c_hurt");
+    await journal.close();
+  });
+
+  it("gives no damaged fact out, and says so", async () => {
+    const folder = aFolder();
+    const first = await aSqliteJournal(folder);
+    await first.journal.keep("breaker.a", "closed now");
+    await first.journal.keep("breaker.b", "open");
+    const { journal, lines } = await damagedBy(first, folder, (bytes) => {
+      overwrite(bytes, "closed now", "closed not");
+    });
+    expect(await journal.kept("breaker.")).toEqual(new Map([["breaker.b", "open"]]));
+    expect(lines[0]?.message).toContain("fact breaker.a");
+    await journal.keep("breaker.a", "half-open");
+    expect((await journal.kept("breaker.a")).get("breaker.a")).toBe("half-open");
+    await journal.close();
+  });
+
+  it("takes a fact of an earlier version, which had no checksum", async () => {
+    const folder = aFolder();
+    const db = new Database(join(folder, "1.db"));
+    migrate(db, "1.db", MIGRATIONS.slice(0, 3));
+    db.exec("insert into fact (key, value) values ('old', 'value')");
+    db.close();
+    const { journal, lines } = await aSqliteJournal(folder);
+    expect((await journal.kept("")).get("old")).toBe("value");
+    expect(lines).toEqual([]);
+    await journal.close();
+  });
+});
+
 describe("a reader that takes its time", () => {
   it("keeps no writer waiting, however long the WAL gets meanwhile", async () => {
     const { journal, path } = await aSqliteJournal(aFolder());
@@ -314,6 +392,17 @@ describe("trouble", () => {
       await journal.apply({ kind: "deliver", id, at: NOW + 6 }, false);
     }
     await expect(journal.admit(aCall())).resolves.toBeGreaterThan(0);
+    await journal.close();
+  });
+
+  it("keeps the WAL small where small changes are made to calls with large requests", async () => {
+    const { journal } = await aSqliteJournal(aFolder());
+    const request = `"${"x".repeat(200_000)}"`;
+    const calls = Array.from({ length: 100 }, () => aCall({ state: "sent", request }));
+    for (const call of calls) await journal.admit(call);
+    for (const { id } of calls) expect(await journal.apply(settle(id), true)).toBe(true);
+    // 4 MiB, and what the two batches beside the checkpoint may write.
+    expect(journal.stats().walBytes).toBeLessThan(6 * 1024 * 1024);
     await journal.close();
   });
 

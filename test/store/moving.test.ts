@@ -229,7 +229,8 @@ describe("an export", () => {
     onTestFinished(() => {
       proxy.close();
     });
-    const write = (key: string) => proxy.prepare("insert into fact values (?, '')").run(key);
+    const write = (key: string) =>
+      proxy.prepare("insert into fact (key, value) values (?, '')").run(key);
     const emptying = () => proxy.pragma("wal_checkpoint(truncate)") as { busy: number }[];
     write("one");
     expect(await source.page(0)).toHaveLength(2);

@@ -121,7 +121,13 @@ async function answer(journal: Journal, step: Step, ids: readonly string[]): Pro
     case "list":
       return journal.list(step.filter);
     case "saveSession":
-      return journal.saveSession({ ...aSession, id: step.id, endedAt: step.endedAt });
+      return journal.saveSession({
+        ...aSession,
+        id: step.id,
+        endedAt: step.endedAt,
+        // Its end is the last that is seen of a session.
+        lastSeenAt: step.endedAt ?? aSession.lastSeenAt,
+      });
     case "findSession":
       return journal.findSession(step.id);
     case "keep":

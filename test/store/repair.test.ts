@@ -93,7 +93,7 @@ describe("a fault that can be mended without a guess", () => {
     ["another journal mode", (f) => sql(f, "pragma journal_mode = delete"), /journal_mode to wal$/],
     [
       "a fact that can't be read",
-      (f) => sql(f, "insert into fact values ('child:1', '{')"),
+      (f) => sql(f, "insert into fact (key, value) values ('child:1', '{')"),
       /forgot/,
     ],
     ["a damaged session", damagedSession, /^deleted the damaged session s_9$/],
@@ -139,7 +139,7 @@ describe("a fault that can be mended without a guess", () => {
     children.push(child);
     await child.untilLines(100);
     await child.kill();
-    sqlBeside(folder, "insert into fact values ('child:1', '{')");
+    sqlBeside(folder, "insert into fact (key, value) values ('child:1', '{')");
     const [before, wal] = [pathOf(folder), `${pathOf(folder)}-wal`].map((path) =>
       readFileSync(path),
     );
@@ -199,7 +199,7 @@ describe("calls", () => {
     ["after it", (folder: string) => look(folder, true)],
   ])("under a suspicion that can't be read wait for a person, %s", async (_when, prepare) => {
     const { folder, ids } = await aStateFolder();
-    sql(folder, "insert into fact values ('journal.went_backwards', '{')");
+    sql(folder, "insert into fact (key, value) values ('journal.went_backwards', '{')");
     await prepare(folder);
     await expectHeld(folder, [ids[0], ids[1]]);
   });
@@ -214,9 +214,9 @@ describe("calls", () => {
     sql(folder, "update call set cause = 'x' where seq = 2");
     // Several repairs, each with a commit of its own, must not make up for those that are missing.
     await look(folder, true);
-    sql(folder, "insert into fact values ('child:1', '{')");
+    sql(folder, "insert into fact (key, value) values ('child:1', '{')");
     await look(folder, true);
-    sql(folder, "insert into fact values ('child:1', '{')");
+    sql(folder, "insert into fact (key, value) values ('child:1', '{')");
     await look(folder, true);
     await expectHeld(folder, [ids[0]]);
   });

@@ -44,6 +44,8 @@ export function readBody(
   };
   const watch = (delayMs: number) => {
     cancelTimer = world.timer(delayMs, () => {
+      // We do not read it; it may be there.
+      if (request.isPaused()) heardAt = world.monotonic();
       const leftMs = heardAt + IDLE_MS - world.monotonic();
       // A timer may fire a little early.
       if (leftMs > 1) watch(leftMs);

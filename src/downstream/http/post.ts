@@ -41,13 +41,15 @@ export class Posts {
 
   serve(post: Post): void {
     const { request, response } = post;
-    const { bytesMax, world } = this.#options;
+    const { bytesMax, sessions, world } = this.#options;
     const wrong = postTrouble(request.headers);
     if (wrong !== undefined) {
       refuse(response, wrong);
       dropRest(request, world);
       return;
     }
+    const key = keyOf(request.headers);
+    if (key !== undefined) sessions.find(key, post.visit)?.bodies.add(request);
     readBody(request, { world, bytesMax }, (body) => {
       if (body.kind === "text") this.#take(post, parseMessage(body.text));
       else if (body.kind === "refused") refuse(response, body.trouble);

@@ -10,6 +10,7 @@ import { revisionOf } from "../../wire/revisions.ts";
 import { HTTP_RPC, trouble, type Trouble } from "./answers.ts";
 import { formatEventId } from "./event-id.ts";
 import type { HandshakeStream } from "./handshake.ts";
+import { HeldBodies } from "./held-bodies.ts";
 import type { PostStream } from "./post-stream.ts";
 import type { RingBudget } from "./ring.ts";
 import { Standalone } from "./standalone.ts";
@@ -59,6 +60,7 @@ export class McpSession implements ClientLink, StreamContext {
   readonly #hooks: SessionHooks;
   readonly #standalone: Standalone;
   readonly #streams = new Set<PostStream>();
+  readonly bodies = new HeldBodies();
   readonly #byCall = new Map<string, PostStream>();
   readonly #responses = new Set<ServerResponse>();
   /** While the client has no answer to its `initialize`. */
@@ -134,6 +136,10 @@ export class McpSession implements ClientLink, StreamContext {
     let bytes = 0;
     for (const response of this.#responses) bytes += response.writableLength;
     return bytes;
+  }
+
+  hold(isHeld: boolean): void {
+    this.bodies.hold(isHeld);
   }
 
   isOpen(): boolean {

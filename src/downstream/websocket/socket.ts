@@ -1,7 +1,8 @@
 /**
  * One WebSocket of a client: a JSON-RPC message is one text frame.
  *
- * CL6. While the client leaves more than 8 MiB unread, nothing is read from it.
+ * CL6. While the client leaves more than 8 MiB unread, or its calls are on their way to disk, nothing is
+ *      read from it.
  * CL7. A connection without a sign of life for one beat after a ping is dead. One with something left
  *      to read gets eight: its pong comes behind that, and a slow line is not a dead one.
  */
@@ -54,6 +55,8 @@ export class SocketCarrier implements Carrier {
   #hasHeard = true;
   /** Beats since it was heard, or was seen to read. */
   #silentBeats = 0;
+  /** Why nothing is read. */
+  readonly #holds = new Set<"unread" | "intake">();
 
   constructor(world: World, socket: WebSocket, requestMaxBytes: number) {
     this.#world = world;
@@ -93,8 +96,13 @@ export class SocketCarrier implements Carrier {
     const socket = this.#socket;
     if (socket.readyState !== WebSocket.OPEN) return false;
     socket.send(text, this.#onWritten);
-    if (!socket.isPaused && socket.bufferedAmount > UNREAD_BYTES_MAX) socket.pause();
+    if (socket.bufferedAmount > UNREAD_BYTES_MAX) this.#pause("unread");
     return true;
+  }
+
+  hold(isHeld: boolean): void {
+    if (isHeld) this.#pause("intake");
+    else this.#resume("intake");
   }
 
   bufferedBytes(): number {
@@ -111,6 +119,8 @@ export class SocketCarrier implements Carrier {
 
   /** Once every 15 s: asks for a sign of life, and ends what gave none for too long. */
   beat(): void {
+    // Its pong may be among what is not read.
+    if (this.#holds.has("intake")) this.#hasHeard = true;
     this.#silentBeats = this.#hasHeard ? 0 : this.#silentBeats + 1;
     this.#hasHeard = false;
     const silentBeatsMax = this.bufferedBytes() > 0 ? READING_BEATS_MAX : 1;
@@ -135,8 +145,17 @@ export class SocketCarrier implements Carrier {
     const socket = this.#socket;
     // With more behind it, it went because the client took what was before it.
     if (socket.bufferedAmount > 0) this.#hasHeard = true;
-    if (socket.isPaused && socket.bufferedAmount <= UNREAD_BYTES_MAX / 2) socket.resume();
+    if (socket.bufferedAmount <= UNREAD_BYTES_MAX / 2) this.#resume("unread");
   };
+
+  #pause(why: "unread" | "intake"): void {
+    this.#holds.add(why);
+    this.#socket.pause();
+  }
+
+  #resume(why: "unread" | "intake"): void {
+    if (this.#holds.delete(why) && this.#holds.size === 0) this.#socket.resume();
+  }
 
   #inboundOf(data: RawData): Inbound {
     // The library's default is one buffer for each message.

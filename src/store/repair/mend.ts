@@ -88,7 +88,7 @@ export function mendDatabase(
 ): void {
   const mark = new HighWaterFile(files.highWaterPath);
   const before = mark.read();
-  const db = openWriting(driver, files.path);
+  const db = openWriting(driver, files.path, true);
   try {
     db.exec("begin immediate");
     // First what the others are read and written by.

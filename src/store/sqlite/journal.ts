@@ -2,7 +2,8 @@
  * The journal on disk as the engine sees it: collects commands, hands them to the journal thread in
  * batches, and settles promises once their batch is committed.
  *
- * G1. At most one batch is in flight; the next is all that arrived meanwhile. No timer delays a commit.
+ * G1. At most one batch is in flight; the next is all that arrived meanwhile, but of large payloads no
+ *     more than memory has room for. No timer delays a commit.
  * G2. What nobody waits for (`applyLater`) rides with the next batch, or goes alone when it gets quiet.
  * G3. When the thread is lost, everything in flight or posted later rejects with `io`: nothing is known
  *     about it.
@@ -18,14 +19,10 @@ import type { JournalStats } from "../../core/status.ts";
 import type { Journal, Log, Recovery } from "../../ports.ts";
 import { encodeRow, type RowValues } from "../rows.ts";
 import { readRow, readSession, statsOf } from "./answers.ts";
+import { type BatchWaiter, NextBatch } from "./next-batch.ts";
 import { isRefusal, type ThreadMessage } from "./protocol.ts";
 import type { BatchReply, Command, JournalThread, Pruned, RecoveredRows } from "./protocol.ts";
 import { SyncTimes } from "./sync-times.ts";
-
-interface Waiter {
-  resolve(value: unknown): void;
-  reject(error: Error): void;
-}
 
 /** After so much quiet, what nobody waits for is written and the WAL tidied. */
 const QUIET_MS = 500;
@@ -51,9 +48,8 @@ export class SqliteJournal implements Journal {
   readonly #thread: JournalThread;
   readonly #options: SqliteJournalOptions;
   readonly #syncTimes = new SyncTimes();
-  #next: Command[] = [];
-  #nextWaiters: (Waiter | undefined)[] = [];
-  #inFlight: (Waiter | undefined)[] | undefined;
+  readonly #next = new NextBatch();
+  #inFlight: readonly (BatchWaiter | undefined)[] | undefined;
   #later: CallChange[] = [];
   #isWoken = false;
   /** Commands in the last batch. */
@@ -169,8 +165,7 @@ export class SqliteJournal implements Journal {
     const result = new Promise<unknown>((resolve, reject) => {
       this.#takeLater();
       this.#isTidy = false;
-      this.#next.push(command);
-      this.#nextWaiters.push({ resolve, reject });
+      this.#next.push(command, { resolve, reject });
     });
     this.#wake();
     return result;
@@ -178,10 +173,7 @@ export class SqliteJournal implements Journal {
 
   /** Before anything else is posted, so that changes keep their order. */
   #takeLater(): void {
-    for (const change of this.#later) {
-      this.#next.push(["change", change, false]);
-      this.#nextWaiters.push(undefined);
-    }
+    for (const change of this.#later) this.#next.push(["change", change, false], undefined);
     this.#later = [];
   }
 
@@ -208,18 +200,16 @@ export class SqliteJournal implements Journal {
   #flush(): void {
     if (this.#gone !== undefined || this.#inFlight !== undefined) return;
     this.#takeLater();
-    if (this.#next.length === 0) {
+    if (this.#next.size === 0) {
       if (this.#closing === undefined) return;
       this.#inFlight = [];
       this.#thread.postMessage("close");
       return;
     }
-    this.#inFlight = this.#nextWaiters;
-    this.#lastSize = this.#nextWaiters.length;
-    const batch = this.#next;
-    this.#next = [];
-    this.#nextWaiters = [];
-    this.#thread.postMessage(batch);
+    const { commands, waiters } = this.#next.take();
+    this.#inFlight = waiters;
+    this.#lastSize = waiters.length;
+    this.#thread.postMessage(commands);
   }
 
   /** Some time after the last work: writes what nobody waits for; else tidies, once. */
@@ -230,8 +220,7 @@ export class SqliteJournal implements Journal {
       if (this.#end !== undefined || this.#inFlight !== undefined || this.#isWoken) return;
       if (this.#later.length === 0) {
         this.#isTidy = true;
-        this.#next.push(["tidy"]);
-        this.#nextWaiters.push(undefined);
+        this.#next.push(["tidy"], undefined);
       }
       this.#flush();
     });
@@ -265,7 +254,7 @@ export class SqliteJournal implements Journal {
 
   #afterSettle(): void {
     if (this.#closing !== undefined) this.#flush();
-    else if (this.#next.length > 0) this.#wake();
+    else if (this.#next.size > 0) this.#wake();
     else if (!this.#isTidy || this.#later.length > 0) this.#becomeQuiet();
   }
 
@@ -274,10 +263,8 @@ export class SqliteJournal implements Journal {
     const error = new JournalError("io", text);
     this.#end ??= error;
     if (this.#closing === undefined) this.#options.log("error", `journal lost: ${text}`);
-    const waiters = [...(this.#inFlight ?? []), ...this.#nextWaiters];
+    const waiters = [...(this.#inFlight ?? []), ...this.#next.drop()];
     this.#inFlight = undefined;
-    this.#nextWaiters = [];
-    this.#next = [];
     this.#later = [];
     this.#goGone();
     for (const waiter of waiters) waiter?.reject(error);

@@ -85,4 +85,8 @@ export const MIGRATIONS: readonly string[] = [
   create index call_open on call (seq, origin) where delivered_at is null;
   create index origin_session on origin (session_id);
   `,
+  `
+  -- Null for what was kept before there were checksums.
+  alter table fact add column sum integer;
+  `,
 ];

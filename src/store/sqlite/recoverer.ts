@@ -21,6 +21,10 @@ import type { RecoveredRows } from "./protocol.ts";
 import type { SideStatements } from "./side-statements.ts";
 import type { CallStatements } from "./statements.ts";
 
+/** A state that is none of ours is read, too, so that it is found to be damaged. */
+const OPEN =
+  "delivered_at is null and state not in ('done', 'failed', 'expired', 'cancelled', 'dead')";
+
 export class Recoverer {
   readonly #calls: CallStatements;
   readonly #side: SideStatements;
@@ -59,9 +63,7 @@ export class Recoverer {
   /** `isAbandoned`: its process went on without it, so that nothing is said not to have run. */
   recover(now: number, isAbandoned: boolean): RecoveredRows {
     const startedAt = this.#world.monotonic();
-    const open = this.#read(
-      "delivered_at is null and state in ('queued','sent','tasked','in_doubt')",
-    );
+    const open = this.#read(OPEN);
     const found = this.#side.countByState();
     const live: RowValues[] = [];
     let expired = 0;

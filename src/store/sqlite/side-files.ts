@@ -9,7 +9,7 @@ import { WalKeeper } from "./wal-keeper.ts";
 export interface SideFiles {
   readonly mark: Pick<HighWaterFile, "read" | "write" | "close">;
   readonly ballast: Pick<Ballast, "ensure" | "release" | "hasRoomAgain">;
-  readonly wal: Pick<WalKeeper, "wrote" | "checkpointIfLong" | "checkpointIdle" | "checkpointAll">;
+  readonly wal: Pick<WalKeeper, "checkpointIfLong" | "checkpointIdle" | "checkpointAll">;
   /** Undefined where what is pruned is gone. */
   readonly archive?: Pick<Archive, "append"> | undefined;
 }

@@ -3,6 +3,13 @@ import { crc32 } from "node:zlib";
 import type { Database, Statement } from "better-sqlite3";
 import type { SqlValue } from "../rows.ts";
 
+export interface Head {
+  dbId: string;
+  /** The number of the last call that was admitted. */
+  seq: number;
+  commits: number;
+}
+
 export interface StoredSession {
   readonly id: string;
   /** Undefined where it is damaged. */
@@ -15,25 +22,26 @@ export class SideStatements {
   readonly #db: Database;
   readonly #moveHead: Statement;
   readonly #saveSession: Statement;
-  readonly #keep: Statement;
+  /** Made when it is needed: a journal of an earlier version, which is only read, has no checksums. */
+  #keep: Statement | undefined;
   readonly #forget: Statement;
+  readonly #onDamaged: (what: string) => void;
 
-  constructor(db: Database) {
+  /** `onDamaged` is told which facts are damaged, and left out. */
+  constructor(db: Database, onDamaged: (what: string) => void = () => undefined) {
     this.#db = db;
+    this.#onDamaged = onDamaged;
     this.#moveHead = db.prepare("update head set seq = ?, commits = ?");
     this.#saveSession = db.prepare(
       `insert into session (id, seen_at, body, sum) values (?, ?, ?, ?)
        on conflict (id) do update set seen_at = excluded.seen_at, body = excluded.body, sum = excluded.sum`,
     );
-    this.#keep = db.prepare(
-      "insert into fact values (?, ?) on conflict (key) do update set value = excluded.value",
-    );
     this.#forget = db.prepare("delete from fact where key = ?");
   }
 
-  head(): { dbId: string; seq: number; commits: number } {
+  head(): Head {
     const statement = this.#db.prepare('select db_id as "dbId", seq, commits from head');
-    return statement.get() as { dbId: string; seq: number; commits: number };
+    return statement.get() as Head;
   }
 
   moveHead(seq: number, commits: number): void {
@@ -110,13 +118,34 @@ export class SideStatements {
   /** `null` forgets the fact. */
   keep(key: string, value: string | null): void {
     if (value === null) this.#forget.run(key);
-    else this.#keep.run(key, value);
+    else {
+      this.#keep ??= this.#db.prepare(
+        `insert into fact (key, value, sum) values (?, ?, ?)
+         on conflict (key) do update set value = excluded.value, sum = excluded.sum`,
+      );
+      this.#keep.run(key, value, factSum(key, value));
+    }
   }
 
+  #sumOfFact(): string {
+    const columns = "select count(*) from pragma_table_info('fact') where name = 'sum'";
+    return this.#count(columns) === 1 ? "sum" : "null";
+  }
+
+  /** Without damaged ones. A fact of an earlier version has no checksum. */
   kept(prefix: string): [string, string][] {
     const statement = this.#db
-      .prepare("select key, value from fact where instr(key, ?) = 1 order by key")
+      .prepare(
+        `select key, value, ${this.#sumOfFact()} from fact where instr(key, ?) = 1 order by key`,
+      )
       .raw();
-    return statement.all(prefix) as [string, string][];
+    const kept: [string, string][] = [];
+    for (const [key, value, sum] of statement.all(prefix) as [string, string, number | null][]) {
+      if (sum === null || sum === factSum(key, value)) kept.push([key, value]);
+      else this.#onDamaged(`fact ${key}`);
+    }
+    return kept;
   }
 }
+
+const factSum = (key: string, value: string): number => crc32(`${key.length}:${key};${value}`);

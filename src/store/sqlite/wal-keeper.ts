@@ -3,40 +3,37 @@
  * disk twice, which on a full disk would take the room that results need.
  */
 import { statSync } from "node:fs";
-import type { Database } from "better-sqlite3";
-import type { Command } from "./protocol.ts";
+import type { Database, Statement } from "better-sqlite3";
 
 const PASSIVE_FROM_BYTES = 4 * 1024 * 1024;
 const TRUNCATE_FROM_BYTES = 64 * 1024 * 1024;
 const IDLE_FROM_BYTES = 256 * 1024;
-/** What a commit, and a command beside its payload, adds to the WAL; measured, on the high side. */
-const COMMIT_BYTES = 12 * 1024;
-const COMMAND_BYTES = 1536;
+/** A page and the head of its frame. */
+const FRAME_BYTES = 4096 + 24;
 
 export class WalKeeper {
   readonly #db: Database;
   readonly #walPath: string;
-  /** Since the last checkpoint. The file's size tells nothing: it is kept and written again. */
-  #writtenBytes = 0;
+  readonly #look: Statement;
+  /** What the last checkpoint had to leave, because of readers. */
+  #leftBytes = 0;
 
   constructor(db: Database, path: string) {
     this.#db = db;
     this.#walPath = `${path}-wal`;
-  }
-
-  wrote(batch: readonly Command[]): void {
-    this.#writtenBytes += COMMIT_BYTES;
-    for (const command of batch) this.#writtenBytes += COMMAND_BYTES + payloadBytes(command);
+    this.#look = db.prepare("pragma wal_checkpoint(noop)");
   }
 
   checkpointIfLong(): void {
-    if (this.#writtenBytes < PASSIVE_FROM_BYTES) return;
+    const pendingBytes = this.#pendingBytes();
+    this.#leftBytes = Math.min(this.#leftBytes, pendingBytes);
+    if (pendingBytes - this.#leftBytes < PASSIVE_FROM_BYTES) return;
     const fileBytes = statSync(this.#walPath, { throwIfNoEntry: false })?.size ?? 0;
     this.#checkpoint(fileBytes > TRUNCATE_FROM_BYTES ? "truncate" : "passive");
   }
 
   checkpointIdle(): void {
-    if (this.#writtenBytes > IDLE_FROM_BYTES) this.#checkpoint("passive");
+    if (this.#pendingBytes() > IDLE_FROM_BYTES) this.#checkpoint("passive");
   }
 
   /** Gives the room of the WAL file back. */
@@ -44,24 +41,23 @@ export class WalKeeper {
     this.#checkpoint("truncate");
   }
 
+  /**
+   * What is not in the database yet. Neither the file's size tells that, which is kept and written again,
+   * nor the payloads of a batch: a row that is changed is written anew with all of its request.
+   */
+  #pendingBytes(): number {
+    const { log, checkpointed } = this.#look.get() as { log: number; checkpointed: number };
+    return (log - checkpointed) * FRAME_BYTES;
+  }
+
   /** A long read (a snapshot) keeps the WAL from being emptied: that waits for the next time, not calls. */
   #checkpoint(how: "passive" | "truncate"): void {
-    this.#writtenBytes = 0;
     this.#db.pragma("busy_timeout = 0");
     try {
       this.#db.pragma(`wal_checkpoint(${how})`);
     } finally {
       this.#db.pragma("busy_timeout = 5000");
+      this.#leftBytes = this.#pendingBytes();
     }
   }
-}
-
-function payloadBytes(command: Command): number {
-  if (command[0] === "admit") {
-    return command[1].reduce<number>(
-      (sum, value) => sum + (typeof value === "string" ? value.length : 8),
-      0,
-    );
-  }
-  return command[0] === "change" && command[1].kind === "settle" ? command[1].reply.length : 0;
 }

@@ -19,7 +19,7 @@ import { Recoverer } from "./recoverer.ts";
 import { type SideFiles, sideFilesOf } from "./side-files.ts";
 import { CallStatements } from "./statements.ts";
 import { SideStatements } from "./side-statements.ts";
-import type { StoredSession } from "./side-statements.ts";
+import type { Head, StoredSession } from "./side-statements.ts";
 
 /** Commands that write; a batch without any needs no transaction of its own kind. */
 const WRITES: ReadonlySet<Command[0]> = new Set<Command[0]>([
@@ -50,7 +50,7 @@ export class Writer {
   #warnings: string[] = [];
   #isSyncing = true;
   #isFull = false;
-  #head: { dbId: string; seq: number; commits: number };
+  #head: Head;
   #rows: number;
   #syncMs: number | undefined;
 
@@ -69,7 +69,9 @@ export class Writer {
         `call ${row.id} (row ${row.seq}) of ${options.path} is damaged and set aside: ${row.why}`,
       );
     });
-    this.#side = new SideStatements(db);
+    this.#side = new SideStatements(db, (what) => {
+      this.#warnings.push(`${what} of ${options.path} is damaged and not used`);
+    });
     this.#pruner = new Pruner(db, this.#calls, this.#side, beside.archive);
     this.#beside = beside;
     this.#begin = db.prepare("begin immediate");
@@ -135,7 +137,6 @@ export class Writer {
       this.#side.moveHead(this.#head.seq, this.#head.commits);
       const before = this.#world.monotonic();
       this.#commit.run();
-      this.#beside.wal.wrote(batch);
       if (isSynced) this.#syncMs = this.#world.monotonic() - before;
       return results;
     } catch (error) {

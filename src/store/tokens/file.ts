@@ -21,6 +21,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { RefusedError, errorText } from "../../base/errors.ts";
+import { syncFolder } from "../layout.ts";
 import type { Driver } from "../sqlite/connection.ts";
 import type { Lock } from "../sqlite/lock.ts";
 import { tryLock } from "../sqlite/lock.ts";
@@ -189,16 +190,5 @@ function writeWhole(path: string, tokens: readonly Token[]): void {
     syncFolder(dirname(path));
   } catch (error) {
     throw new RefusedError(`${path} can't be written: ${errorText(error)}`, { cause: error });
-  }
-}
-
-/** Makes a new name survive a power loss. Windows knows no such thing, and needs none. */
-function syncFolder(folder: string): void {
-  if (process.platform === "win32") return;
-  const handle = openSync(folder, "r");
-  try {
-    fsyncSync(handle);
-  } finally {
-    closeSync(handle);
   }
 }

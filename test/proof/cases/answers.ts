@@ -24,6 +24,17 @@ const asked = (overrides: Partial<Asked>) => evidence({ asked: [ask("a", overrid
 const toldTwice = (at: number, text = answerOf("a")) =>
   asked({ told: [told("a"), told("a", { at, text })] });
 
+/** Told, and told something else after the power had been lost. */
+const toldAgainAfterPowerLoss = (safety: "read" | "unsafe") => {
+  const of = ofClass(safety);
+  const late = told("a", { at: 12, text: answerOf("a", 8) });
+  const done = [of.row("a")];
+  return evidence({
+    asked: [of.ask("a", { told: [told("a"), late] })],
+    views: [...change(done, done, { at: 11, isAfterPowerLoss: true }), view(done, { at: 20 })],
+  });
+};
+
 /** Told at 3, and on disk by the first view or only at the end. */
 const settledAtOnce = (isOnDisk: boolean) =>
   evidence({ views: change([row("a", isOnDisk ? {} : { state: "sent" })], [row("a")]) });
@@ -296,6 +307,13 @@ export const ANSWERS: readonly Case[] = [
     broken: toldTwice(12, answerOf("a", 8)),
     but: "with the same bytes",
     sound: toldTwice(12),
+  },
+  {
+    invariant: "I11",
+    says: "a client was given another answer to its write after the power was lost",
+    broken: toldAgainAfterPowerLoss("unsafe"),
+    but: "to its read, whose row the power may take",
+    sound: toldAgainAfterPowerLoss("read"),
   },
   {
     invariant: "I11",

@@ -145,6 +145,19 @@ export const ORDER: readonly Case[] = [
     sound: evidence({ views: views(row("a", { sentAt: T0 + 45_000 })) }),
   },
   {
+    invariant: "P5a",
+    says: "a call was sent later than a clock that was set back explains",
+    broken: evidence({
+      views: views(row("a", { sentAt: T0 + 55_001 })),
+      rules: { setBackMs: 10_000 },
+    }),
+    but: "as late as it explains",
+    sound: evidence({
+      views: views(row("a", { sentAt: T0 + 55_000 })),
+      rules: { setBackMs: 10_000 },
+    }),
+  },
+  {
     invariant: "T13",
     says: "a call was sent after its client had withdrawn it",
     broken: withdrawn(T0 + 1_001),

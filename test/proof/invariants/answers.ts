@@ -113,18 +113,20 @@ function checkToldOnce(ledger: Ledger, { nonce }: Group, ask: Asked, report: Rep
   for (let i = 1; i < told.length; i++) {
     const before = told[i - 1] as Told;
     const again = told[i] as Told;
-    const hasDied = ledger.journals.some(({ views }) =>
-      views.slice(0, -1).some(({ at }) => at >= before.at && at <= again.at),
+    const deaths = ledger.journals.flatMap(({ views }) =>
+      views.slice(0, -1).filter(({ at }) => at >= before.at && at <= again.at),
     );
-    if (hasDied && isRepeated(before, again)) continue;
+    // The answer of a read need not survive the power, and then it is read again.
+    const isReadAgain =
+      ask.safety === "read" && deaths.some(({ isAfterPowerLoss }) => isAfterPowerLoss);
+    if (isReadAgain || (deaths.length > 0 && isRepeated(before, again))) continue;
     report.add("I11", nonce, `was answered again: ${head(before)} and then ${head(again)}`);
   }
 }
 
 /** What a process that does not know of the first answer may say: the same, or how a late call ended. */
 function isRepeated(before: Told, again: Told): boolean {
-  if (before.executed === "pending")
-    return again.executed !== undefined || again.nonce !== undefined;
+  if (before.executed === "pending") return true;
   if (before.executed !== again.executed || before.callId !== again.callId) return false;
   return before.nonce === undefined || before.text === again.text;
 }
@@ -161,7 +163,7 @@ function checkOwn(
   const principal = principals.get(lastOf(history).sessionId);
   if (principal !== undefined && principal !== ask.principal)
     report.add("I6", nonce, `${ask.principal} was told of ${history.id}, a call of ${principal}`);
-  checkCommitted(group, history, told, report);
+  checkCommitted(ledger, group, history, told, report);
   const replies = repliesOf(history);
   const isResult = told.nonce !== undefined;
   // The reply may have gone with its delivery before anybody looked.
@@ -190,7 +192,13 @@ function checkNotRun(group: Group, ask: Asked, told: Told, report: Report): void
 }
 
 /** Nothing is said of a call before it is on disk. */
-function checkCommitted(group: Group, history: RowHistory, told: Told, report: Report): void {
+function checkCommitted(
+  ledger: Ledger,
+  group: Group,
+  history: RowHistory,
+  told: Told,
+  report: Report,
+): void {
   const { journal, id } = history;
   const { executed } = told;
   const index = viewSince(journal, told.at);
@@ -210,7 +218,7 @@ function checkCommitted(group: Group, history: RowHistory, told: Told, report: R
   }
   if (view.isAfterPowerLoss && mayLosePower(row)) return;
   if (executed === "pending") {
-    checkPromise(group, history, row.acknowledgedAt, told, report);
+    checkPromise(ledger, group, history, row.acknowledgedAt, told, report);
     return;
   }
   if (row.executed === executed && isTerminal(row.state)) return;
@@ -222,6 +230,7 @@ const EXPIRY = '"expiresAt":"';
 
 /** A caller that was told `pending`: until when, and that this is kept. */
 function checkPromise(
+  { setBackMs }: Ledger,
   { nonce }: Group,
   history: RowHistory,
   acknowledgedAt: number | undefined,
@@ -245,7 +254,7 @@ function checkPromise(
   const start = at + EXPIRY.length;
   const expiresAt = Date.parse(told.text.slice(start, told.text.indexOf('"', start)));
   const { sentAt, deadlineAt } = lastOf(history);
-  if (sentAt !== undefined && sentAt > expiresAt)
+  if (sentAt !== undefined && sentAt > expiresAt + setBackMs)
     report.add(
       "P5a",
       nonce,

@@ -19,7 +19,7 @@ import type { Report } from "../report.ts";
 const SHIELD_MS = 600_000;
 
 export function checkPromises(ledger: Ledger, report: Report): void {
-  for (const history of ledger.histories) checkDeadline(history, report);
+  for (const history of ledger.histories) checkDeadline(ledger, history, report);
   const isShielded = ledger.evidence.rules?.isShielded === true;
   const areAllOnDisk = ledger.journals.every(({ kind }) => kind === "disk");
   for (const group of ledger.groups.values()) {
@@ -30,9 +30,9 @@ export function checkPromises(ledger: Ledger, report: Report): void {
 }
 
 /** One clock wrote both instants. */
-function checkDeadline(history: RowHistory, report: Report): void {
+function checkDeadline({ setBackMs }: Ledger, history: RowHistory, report: Report): void {
   const { sentAt, deadlineAt, id, acknowledgedAt } = lastOf(history);
-  if (sentAt === undefined || sentAt <= deadlineAt) return;
+  if (sentAt === undefined || sentAt <= deadlineAt + setBackMs) return;
   const until = acknowledgedAt === undefined ? "its hold" : "what its caller was told";
   const text = `${id} was sent ${String(sentAt - deadlineAt)} ms after ${until} had ended`;
   report.add("P5a", history.nonce, text);
@@ -104,6 +104,8 @@ function checkWarned(group: Group, report: Report): void {
     const next = asks.find(({ at }) => told !== undefined && at !== undefined && at > told.at);
     const answer = next?.told[0];
     if (next === undefined || answer === undefined || isOlder(rows, history)) continue;
+    // A repetition that crossed the first answer on its way has used up the warning.
+    if (timesTold(asks, row.id) > 1) continue;
     // Refused, by a bound or at the end: nothing was sent.
     if (answer.executed === "no" || answer.callId === row.id) continue;
     const text = `the call was repeated after ${row.id} had ended with an unknown outcome, and was not warned of it: ${answer.text}`;
@@ -113,6 +115,11 @@ function checkWarned(group: Group, report: Report): void {
 
 /** The id of a request or an answer. */
 const idIn = (text: string): string | undefined => /"id":("[^"]*"|\d+)/.exec(text)?.[1];
+
+/** To how many of these the outcome of that call was said to be unknown. */
+const timesTold = (asks: readonly Asked[], callId: string): number =>
+  asks.filter(({ told }) => told.some((one) => one.callId === callId && one.executed === "unknown"))
+    .length;
 
 function firstTold(asks: readonly Asked[], callId: string): Told | undefined {
   const all = asks.flatMap(({ told }) => told).filter((one) => one.callId === callId);

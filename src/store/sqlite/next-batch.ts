@@ -1,0 +1,73 @@
+/** What goes to the journal thread next, in order, and who waits for it. */
+import type { Command } from "./protocol.ts";
+import { REQUEST_AT } from "../rows.ts";
+
+export interface BatchWaiter {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+}
+
+export interface Batch {
+  readonly commands: readonly Command[];
+  /** One for each command; undefined where nobody waits for it. */
+  readonly waiters: readonly (BatchWaiter | undefined)[];
+}
+
+/** A batch ends with the command that brings it to so much text: each thread holds a copy of it. */
+const BATCH_CHARS_MAX = 4 * 1024 * 1024;
+
+export class NextBatch {
+  #commands: Command[] = [];
+  #waiters: (BatchWaiter | undefined)[] = [];
+  /** Characters of the payloads. */
+  #chars = 0;
+
+  get size(): number {
+    return this.#commands.length;
+  }
+
+  push(command: Command, waiter: BatchWaiter | undefined): void {
+    this.#commands.push(command);
+    this.#waiters.push(waiter);
+    this.#chars += charsOf(command);
+  }
+
+  /** Takes out as much as one batch holds, from the front. */
+  take(): Batch {
+    const taken = { commands: this.#commands, waiters: this.#waiters };
+    const whole = this.#chars;
+    this.drop();
+    if (whole <= BATCH_CHARS_MAX) return taken;
+    let chars = 0;
+    let count = 0;
+    while (count < taken.commands.length && chars < BATCH_CHARS_MAX) {
+      chars += charsOf(taken.commands[count] as Command);
+      count++;
+    }
+    this.#commands = taken.commands.splice(count);
+    this.#waiters = taken.waiters.splice(count);
+    this.#chars = whole - chars;
+    return taken;
+  }
+
+  /** The journal is gone: returns who waited. */
+  drop(): readonly (BatchWaiter | undefined)[] {
+    const waiters = this.#waiters;
+    this.#commands = [];
+    this.#waiters = [];
+    this.#chars = 0;
+    return waiters;
+  }
+}
+
+/** Characters of the payload that a command carries. */
+function charsOf(command: Command): number {
+  switch (command[0]) {
+    case "admit":
+      return (command[1][REQUEST_AT] as string).length;
+    case "change":
+      return command[1].kind === "settle" ? command[1].reply.length : 0;
+    default:
+      return 0;
+  }
+}

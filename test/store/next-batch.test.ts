@@ -1,0 +1,43 @@
+import { describe, expect, it } from "vitest";
+import type { Command } from "../../src/store/sqlite/protocol.ts";
+import { NextBatch } from "../../src/store/sqlite/next-batch.ts";
+
+const settle = (id: string, characters: number): Command => {
+  const reply = "x".repeat(characters);
+  return [
+    "change",
+    { kind: "settle", id, attempt: 1, state: "done", executed: "yes", reply, at: 1 },
+    true,
+  ];
+};
+
+const ids = (commands: readonly Command[]) =>
+  commands.map((command) => (command[0] === "change" ? command[1].id : command[0]));
+
+describe("a batch", () => {
+  it("is all that arrived meanwhile, where that is small", () => {
+    const next = new NextBatch();
+    for (let n = 0; n < 5_000; n++) next.push(settle(String(n), 10), undefined);
+    expect(next.take().commands).toHaveLength(5_000);
+    expect(next.size).toBe(0);
+  });
+
+  it("leaves large payloads beyond 4 MiB to the next one, in order, each with its waiter", () => {
+    const next = new NextBatch();
+    const waiter = { resolve: () => undefined, reject: () => undefined };
+    for (const id of ["a", "b", "c"]) next.push(settle(id, 3_000_000), undefined);
+    next.push(settle("d", 10), waiter);
+    expect(ids(next.take().commands)).toEqual(["a", "b"]);
+    const rest = next.take();
+    expect(ids(rest.commands)).toEqual(["c", "d"]);
+    expect(rest.waiters).toEqual([undefined, waiter]);
+    expect(next.size).toBe(0);
+  });
+
+  it("holds one payload of any size", () => {
+    const next = new NextBatch();
+    for (const id of ["a", "b"]) next.push(settle(id, 16_000_000), undefined);
+    expect(ids(next.take().commands)).toEqual(["a"]);
+    expect(ids(next.take().commands)).toEqual(["b"]);
+  });
+});
