@@ -23,7 +23,9 @@ export interface SimOptions {
 }
 
 export function look(folder: string, lane: Lane, sim: SimOptions): Promise<Sight> {
-  return lane.caughtBy === "sim" ? simulate(folder, sim) : test(folder, lane.unit);
+  return lane.caughtBy === "sim"
+    ? simulate(folder, { ...sim, from: lane.from ?? sim.from })
+    : test(folder, lane.unit);
 }
 
 /** What the simulation writes of itself (`--json`), as far as it matters here. */
@@ -33,7 +35,7 @@ interface SimReport {
 }
 
 /** How it prints a finding: one a line, its invariant first. */
-const FINDING = /^ {2}([A-Z]\d+[a-z]?|fatal|run): /gm;
+const FINDING = /^ {2}(?:fatal: [^:\n]*: )?([A-Z]{1,2}\d+[a-z]?|fatal|run): /gm;
 
 export async function simulate(folder: string, { seeds, from }: SimOptions): Promise<Sight> {
   const json = join(folder, "sim.json");

@@ -18,7 +18,12 @@ export interface UnitLane {
 
 /** Who has to notice it. What the simulation can't reach has a test of its own. */
 export type Lane =
-  | { readonly caughtBy: "sim"; readonly expects: readonly string[] }
+  | {
+      readonly caughtBy: "sim";
+      readonly expects: readonly string[];
+      /** The first seed, where earlier ones send such a proxy into an endless loop. */
+      readonly from?: number;
+    }
   | { readonly caughtBy: "unit lane"; readonly unit: UnitLane };
 
 export type Mutant = Lane & {

@@ -28,6 +28,7 @@ export const SENDING: readonly Mutant[] = [
     ],
     caughtBy: "sim",
     expects: ["I3", "I4", "I1"],
+    from: 7,
   },
   {
     name: "id-without-epoch",

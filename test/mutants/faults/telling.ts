@@ -15,7 +15,7 @@ export const TELLING: readonly Mutant[] = [
     ],
     caughtBy: "sim",
     // To a repetition that waited too, the row is said to be pending still.
-    expects: ["I5", "P5a"],
+    expects: ["I5", "P4", "P5a"],
   },
   {
     name: "doubt-told-as-no",
