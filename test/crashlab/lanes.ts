@@ -30,7 +30,7 @@ export interface Lab {
   /** Lives as long as the lab, best in memory. */
   readonly place: string;
   /** The library that stands before the disk. */
-  readonly library: string;
+  readonly shim: string;
   readonly seed: number;
 }
 
@@ -54,7 +54,7 @@ export async function storeImages(
     const place = emptyFolder(lab);
     const dropsDelivered = all.length % 2 === 0;
     const work = { seed, calls: 220, actors: 8, payloadMax: 200_000 };
-    const run = await recordStore(lab.library, place, { ...work, durability, dropsDelivered });
+    const run = await recordStore(lab.shim, place, { ...work, durability, dropsDelivered });
     const count = Math.min(IMAGES_PER_RUN, images - done);
     const options = { driver, upstream: UPSTREAM, now: NOW, dropsDelivered, place };
     all.push(runImages(run, { ...options, images: count, seed }));
@@ -89,7 +89,7 @@ export async function proxyImages(
   images: number,
   restarts: number,
 ): Promise<ProxyFigures> {
-  const run = await recordProxy(lab.library, emptyFolder(lab));
+  const run = await recordProxy(lab.shim, emptyFolder(lab));
   const driver = await loadDriver();
   return runProxyImages(run, {
     driver,
@@ -103,19 +103,19 @@ export async function proxyImages(
 /** Calls to the disk that fail. 1: each in its turn. */
 export function faults(lab: Lab, stride: number, threadStride: number): Promise<FaultFigures> {
   const options = { seed: lab.seed, calls: 10, stride, threadStride };
-  return runFaults(lab.library, emptyFolder(lab), options);
+  return runFaults(lab.shim, emptyFolder(lab), options);
 }
 
 /** The same under the real proxy. `at`: which calls to the disk fail. */
 export const proxyFaults = (lab: Lab, at: readonly number[]): Promise<ProxyFaultFigures> =>
-  runProxyFaults(lab.library, emptyFolder(lab), at);
+  runProxyFaults(lab.shim, emptyFolder(lab), at);
 
 /** Damaged files, at most so many of a kind: of a journal that was killed, and of one that was closed. */
 export async function mutations(lab: Lab, each: number): Promise<MutationFigures> {
   const driver = await loadDriver();
   const work = { calls: 120, actors: 4, payloadMax: 20_000, dropsDelivered: true } as const;
   const record = (seed: number) =>
-    recordStore(lab.library, emptyFolder(lab), { ...work, seed, durability: "full" });
+    recordStore(lab.shim, emptyFolder(lab), { ...work, seed, durability: "full" });
   const [run, stranger] = [await record(lab.seed), await record(lab.seed + 1)];
   const history = new History(run.asked, work.dropsDelivered);
   const other = filesAt(stranger, Math.floor(stranger.records.length * 0.9), UPSTREAM);

@@ -44,7 +44,7 @@ async function run(place: string): Promise<LabFigures> {
   const isWanted = (lane: string) => values.only === undefined || values.only === lane;
   const native = buildNative(place);
   if (native.isThere) {
-    const lab: Lab = { place, library: native.path, seed };
+    const lab: Lab = { place, shim: native.path, seed };
     if (isWanted("images")) {
       figures.store = await storeImages(lab, images);
       figures.careless = await storeImages(lab, Math.ceil(images / 20), "process");

@@ -29,7 +29,7 @@ const mountTrouble = tmpfsTrouble(small);
 /** A test under the library; where that can't be, one of the reason. */
 function underLibrary(name: string, body: (lab: Lab) => Promise<void>): void {
   if (native.isThere) {
-    const lab = { place, library: native.path, seed: 1 };
+    const lab = { place, shim: native.path, seed: 1 };
     it(name, () => body(lab), TIMEOUT_MS);
     return;
   }
