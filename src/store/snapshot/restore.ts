@@ -5,7 +5,8 @@
  * SR2. What is restored went backwards: its database says so itself, so that no call of it that changes
  *      something runs unless a person orders it, whatever files lie beside it.
  * SR3. A call exists once: while a proxy runs on the journal that the snapshot was made of, or calls
- *      live in it, or in an earlier restore of it, nothing is restored.
+ *      live in it, or in an earlier restore of it, nothing is restored; nor while a call of it lives in
+ *      any other journal of the state folder.
  * SR4. No file that is there is covered. The database appears under its name whole, by a rename, while
  *      its lock is held.
  */
@@ -20,7 +21,7 @@ import { loadDriver } from "../sqlite/connection.ts";
 import type { Driver } from "../sqlite/connection.ts";
 import { tryLock } from "../sqlite/lock.ts";
 import { MIGRATIONS } from "../sqlite/migrations.ts";
-import { Lineage } from "./lineage.ts";
+import { Lineage, refuseIfTwice } from "./lineage.ts";
 import { defaultShelf, clearStaging, lockShelf, stagingOf, syncFolder } from "./shelf.ts";
 import { prepareDatabase } from "./prepare.ts";
 import { readSnapshotHeader, unpackSnapshot } from "./unpack.ts";
@@ -103,6 +104,7 @@ async function restoreLocked(
       upstream,
       expectedSeq: Math.max(header.journal.seq, lineage.seq ?? 0),
     });
+    refuseIfTwice(driver, stateFolder, restorePath);
     const { added, kept } = placeFiles(plan, files);
     const path = place(driver, stateFolder, upstream, restorePath);
     const { notes } = lineage;
