@@ -15,7 +15,6 @@ import {
   openSync,
   readFileSync,
   renameSync,
-  statfsSync,
   statSync,
   writeSync,
 } from "node:fs";
@@ -34,7 +33,9 @@ import type { Driver } from "../sqlite/connection.ts";
 import { SideStatements } from "../sqlite/side-statements.ts";
 import { HEAD_BYTES, shortened, writeHead } from "./format.ts";
 import {
+  RESERVE_BYTES,
   clearStaging,
+  demandRoom,
   lockShelf,
   makePrivateFolder,
   partialPath,
@@ -67,8 +68,6 @@ export interface MadeSnapshot extends KeptSnapshot {
 
 /** Others at work on the same shelf are waited for so long. */
 const LOCK_WAIT_MS = 60_000;
-/** Twice the ballast: a snapshot must not be what fills the disk for the journal. */
-const RESERVE_BYTES = 64 * 1024 * 1024;
 const FILE_MAX_BYTES = 4 * 1024 * 1024;
 /**
  * Measured on 80 MB of journal: gzip 6 leaves 23 % at 96 MB/s, brotli 4 leaves 3 % at 600 MB/s, for its
@@ -129,8 +128,8 @@ function copyJournal(driver: Driver, plan: SnapshotPlan, folder: string): Copied
     if (head.dbId === since?.dbId && head.commits === since.commits) return undefined;
     const bytes = databaseBytes(live);
     const reserve = plan.reserveBytes ?? RESERVE_BYTES;
-    demandRoom(dirname(copyPath), 2 * bytes + reserve);
-    demandRoom(folder, bytes + reserve);
+    demandRoom("for a snapshot", dirname(copyPath), 2 * bytes + reserve);
+    demandRoom("for a snapshot", folder, bytes + reserve);
     createPrivateFile(copyPath);
     live.prepare("vacuum into ?").run(copyPath);
   } finally {
@@ -147,16 +146,6 @@ function copyJournal(driver: Driver, plan: SnapshotPlan, folder: string): Copied
 function databaseBytes(db: Database): number {
   const pages = db.pragma("page_count", { simple: true }) as number;
   return pages * (db.pragma("page_size", { simple: true }) as number);
-}
-
-function demandRoom(folder: string, bytes: number): void {
-  const { bavail, bsize } = statfsSync(folder);
-  if (bavail * bsize >= bytes) return;
-  const mib = (count: number) => `${Math.ceil(count / 1048576)} MiB`;
-  throw new RefusedError(
-    `there is no room for a snapshot in ${folder}: ${mib(bytes)} have to be free, ` +
-      `${mib(bavail * bsize)} are`,
-  );
 }
 
 function describe(copy: Database, { upstreamDigest16, number }: SnapshotPlan): Copied {

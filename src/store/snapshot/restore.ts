@@ -22,7 +22,15 @@ import type { Driver } from "../sqlite/connection.ts";
 import { tryLock } from "../sqlite/lock.ts";
 import { MIGRATIONS } from "../sqlite/migrations.ts";
 import { Lineage, refuseIfTwice } from "./lineage.ts";
-import { defaultShelf, clearStaging, lockShelf, stagingOf, syncFolder } from "./shelf.ts";
+import {
+  RESERVE_BYTES,
+  clearStaging,
+  defaultShelf,
+  demandRoom,
+  lockShelf,
+  stagingOf,
+  syncFolder,
+} from "./shelf.ts";
 import { prepareDatabase } from "./prepare.ts";
 import { readSnapshotHeader, unpackSnapshot } from "./unpack.ts";
 
@@ -92,6 +100,9 @@ async function restoreLocked(
 ): Promise<Restored> {
   const { stateFolder } = plan;
   const { restorePath } = stagingOf(stateFolder);
+  // By what its head says: more is not unpacked, and running proxies need what is free.
+  const bytes = header.databaseBytes + header.filesBytes;
+  demandRoom("to restore it", dirname(restorePath), bytes + RESERVE_BYTES);
   const files = await unpackSnapshot(plan.path, header, restorePath);
   const upstream = plan.upstreamDigest ?? header.journal.upstream;
   makeFolders(stateFolder, upstream);

@@ -17,8 +17,10 @@ import {
   readdirSync,
   rmSync,
   statSync,
+  statfsSync,
 } from "node:fs";
 import { join, resolve } from "node:path";
+import { RefusedError } from "../../base/errors.ts";
 import type { KeptSnapshot } from "../../core/snapshot.ts";
 import type { Driver } from "../sqlite/connection.ts";
 import { tryLock } from "../sqlite/lock.ts";
@@ -67,6 +69,20 @@ export function lockShelf(driver: Driver, stateFolder: string, waitMs: number): 
 
 export function makePrivateFolder(path: string): void {
   mkdirSync(path, { recursive: true, mode: 0o700 });
+}
+
+/** Twice the ballast: what is made must not be what fills the disk for the journals. */
+export const RESERVE_BYTES = 64 * 1024 * 1024;
+
+/** Throws `RefusedError` where so many bytes are not free in the folder. `what` they are for, in words. */
+export function demandRoom(what: string, folder: string, bytes: number): void {
+  const { bavail, bsize } = statfsSync(folder);
+  if (bavail * bsize >= bytes) return;
+  const mib = (count: number) => `${Math.ceil(count / 1048576)} MiB`;
+  throw new RefusedError(
+    `there is no room ${what} in ${folder}: ${mib(bytes)} have to be free, ` +
+      `${mib(bavail * bsize)} are`,
+  );
 }
 
 /** Removes what a killed process left. The caller holds the lock of the shelf. */
