@@ -86,6 +86,9 @@ describe("a journal that is restored on another machine", () => {
       expect(lab.nonces().filter((nonce) => nonce === "write" || nonce === "set")).toEqual([]);
 
       const listed = JSON.parse(await look("calls", "list", "--json")) as { calls: ListedCall[] };
+      // The journal that was restored is the running proxy's: its calls are told by nobody else.
+      expect(new Set(listed.calls.map(({ id }) => id)).size).toBe(listed.calls.length);
+      expect(await look("status")).not.toContain("Left by proxies that do not run");
       const held = listed.calls.find(({ tool, state }) => tool === "append" && state === "queued");
       const retried = await command(lab, ["calls", "retry", held?.id ?? ""], elsewhere);
       expect(retried.code).toBe(0);
