@@ -1,5 +1,6 @@
 /** `holdfast backup`, `snapshots` and `restore`, with proxies running, killed, and on another machine. */
 import { mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { describe, expect } from "vitest";
 import type { ProxyStatus } from "../../src/core/status.ts";
 import { configure, ledgerEntry, startDaemon, visit } from "../support/daemon.ts";
@@ -118,6 +119,19 @@ describe("a journal that is restored on another machine", () => {
       expect(lab.nonces().toSorted()).toEqual(["done", "read", "write"]);
     },
   );
+});
+
+describe("what is no snapshot, or no folder of them,", () => {
+  labTest("is refused in words", async (lab) => {
+    const file = lab.path("file");
+    writeFileSync(file, "");
+    const restored = await command(lab, ["restore", dirname(file)]);
+    expect([restored.code, restored.stdout]).toEqual([1, ""]);
+    expect(restored.stderr).toMatch(/^holdfast: the snapshot .* can't be read: EISDIR[^\n]*\n$/);
+    const listed = await command(lab, ["snapshots", file]);
+    expect([listed.code, listed.stdout]).toEqual([1, ""]);
+    expect(listed.stderr).toMatch(/^holdfast: the snapshots in .* can't be listed: [^\n]*\n$/);
+  });
 });
 
 describe("on the same machine", () => {
