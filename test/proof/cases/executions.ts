@@ -73,6 +73,12 @@ const unknown = (kind: string | undefined) =>
     faults: kind === undefined ? [] : [{ at: 1, kind, nonces: ["a"] }],
   });
 
+const unknownAfterKill = (at: number) =>
+  evidence({
+    ...unanswered("a", "dead", "unknown"),
+    faults: [{ at, kind: "kill proxy: a kill at any time" }],
+  });
+
 export const EXECUTIONS: readonly Case[] = [
   {
     invariant: "I3",
@@ -208,6 +214,13 @@ export const EXECUTIONS: readonly Case[] = [
     broken: unknown(undefined),
     but: "the answer had been dropped",
     sound: unknown("answer dropped"),
+  },
+  {
+    invariant: "I8",
+    says: "an outcome is unknown, and the proxy had been killed before the call was asked",
+    broken: unknownAfterKill(0),
+    but: "it was killed afterwards",
+    sound: unknownAfterKill(10),
   },
   {
     invariant: "I8",
