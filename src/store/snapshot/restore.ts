@@ -10,13 +10,12 @@
  * SR4. No file that is there is covered. The database appears under its name whole, by a rename, while
  *      its lock is held.
  */
-import { existsSync, linkSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { JournalError, RefusedError, errorText } from "../../base/errors.ts";
 import type { World } from "../../base/world.ts";
 import type { RestoredFrom, SnapshotHeader } from "../../core/snapshot.ts";
-import { journalFiles, makeFolders } from "../layout.ts";
-import type { JournalFiles } from "../layout.ts";
+import { isUsed, journalFiles, makeFolders } from "../layout.ts";
 import { loadDriver } from "../sqlite/connection.ts";
 import type { Driver } from "../sqlite/connection.ts";
 import { tryLock } from "../sqlite/lock.ts";
@@ -185,9 +184,4 @@ function place(driver: Driver, stateFolder: string, upstream: string, from: stri
     }
   }
   throw new JournalError("io", `${stateFolder} holds more than ${NUMBER_MAX} journals`);
-}
-
-/** Also where only a trace is left: a mark of another journal beside this one would be misread. */
-function isUsed({ path, highWaterPath, abandonedPath }: JournalFiles): boolean {
-  return [path, `${path}-wal`, `${path}-shm`, highWaterPath, abandonedPath].some(existsSync);
 }
