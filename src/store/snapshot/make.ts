@@ -27,7 +27,7 @@ import { JournalError, RefusedError, errorText } from "../../base/errors.ts";
 import type { World } from "../../base/world.ts";
 import type { KeptSnapshot, SnapshotHeader } from "../../core/snapshot.ts";
 import { isObject } from "../../wire/message.ts";
-import { journalFiles } from "../layout.ts";
+import { journalFiles, makeLastingFolder, syncFolder } from "../layout.ts";
 import { createPrivateFile, loadDriver, openReading } from "../sqlite/connection.ts";
 import type { Driver } from "../sqlite/connection.ts";
 import { SideStatements } from "../sqlite/side-statements.ts";
@@ -37,11 +37,9 @@ import {
   clearStaging,
   demandRoom,
   lockShelf,
-  makePrivateFolder,
   partialPath,
   snapshotName,
   stagingOf,
-  syncFolder,
 } from "./shelf.ts";
 
 export interface SnapshotPlan {
@@ -89,7 +87,7 @@ export async function makeSnapshot(
   const folder = "shelf" in plan.to ? plan.to.shelf : dirname(plan.to.file);
   const startedAt = world.monotonic();
   try {
-    if ("shelf" in plan.to) makePrivateFolder(folder);
+    if ("shelf" in plan.to) makeLastingFolder(folder);
     const lock = lockShelf(driver, plan.stateFolder, LOCK_WAIT_MS);
     if (lock === undefined) {
       throw new RefusedError("another process makes or restores a snapshot; try again");
@@ -210,7 +208,7 @@ async function write(
     closeSync(fd);
   }
   const path = finalPath(plan, at);
-  makePrivateFolder(dirname(path));
+  makeLastingFolder(dirname(path));
   renameSync(partial, path);
   syncFolder(dirname(path));
   return { path, at, bytes: HEAD_BYTES + header.contentBytes, header };

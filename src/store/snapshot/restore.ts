@@ -15,7 +15,7 @@ import { dirname, join } from "node:path";
 import { JournalError, RefusedError, errorText } from "../../base/errors.ts";
 import type { World } from "../../base/world.ts";
 import type { RestoredFrom, SnapshotHeader } from "../../core/snapshot.ts";
-import { isUsed, journalFiles, makeFolders } from "../layout.ts";
+import { isUsed, journalFiles, makeFolders, syncFolder } from "../layout.ts";
 import { loadDriver } from "../sqlite/connection.ts";
 import type { Driver } from "../sqlite/connection.ts";
 import { tryLock } from "../sqlite/lock.ts";
@@ -28,7 +28,6 @@ import {
   demandRoom,
   lockShelf,
   stagingOf,
-  syncFolder,
 } from "./shelf.ts";
 import { prepareDatabase } from "./prepare.ts";
 import { readSnapshotHeader, unpackSnapshot } from "./unpack.ts";
