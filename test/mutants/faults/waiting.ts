@@ -112,4 +112,20 @@ export const WAITING: readonly Mutant[] = [
     caughtBy: "sim",
     expects: ["S3"],
   },
+  {
+    name: "left-behind-runs",
+    says: "what waits of a client that has left runs all the same",
+    edits: [
+      {
+        file: "engine/withdrawal.ts",
+        find: "  const own = calls.filter((call) => call.row.acknowledgedAt === undefined);",
+        replace: "  const own = calls.slice(0, 0);",
+      },
+    ],
+    caughtBy: "unit lane",
+    unit: {
+      file: "test/engine/sharing.test.ts",
+      test: "is not hurt by the end of one session, whose waiting calls are withdrawn",
+    },
+  },
 ];
