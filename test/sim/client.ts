@@ -58,6 +58,8 @@ export abstract class Client {
   #handshakeId: string | undefined;
   #orders = 0;
   #isTrying = false;
+  /** Calls that it takes back as soon as it can. */
+  protected readonly regretted = new Set<Ask>();
 
   constructor(parts: ClientParts) {
     this.parts = parts;
@@ -211,9 +213,18 @@ export abstract class Client {
     };
   }
 
+  /** Takes a call back; while it is away, as the first that it says when it is back. */
   withdraw(ask: Ask): void {
     const { house } = this;
-    if (house === undefined || house.isDead || !this.#isReady) return;
+    if (!this.#isReady) {
+      this.regretted.add(ask);
+      this.#waiting.push(() => {
+        this.regretted.delete(ask);
+        if (this.open().includes(ask)) this.withdraw(ask);
+      });
+      return;
+    }
+    if (house === undefined || house.isDead) return;
     const [requestId] = [...this.byId].find(([, one]) => one === ask) ?? [];
     if (requestId === undefined) return;
     const params = { requestId: Number(requestId) };
