@@ -252,7 +252,8 @@ export abstract class Client {
 
   /** It ends its session: what is under way may not be answered any more. */
   protected leaves(): void {
-    const nonces = this.open().map(({ nonce }) => nonce);
+    const late = [...this.byId.values()].filter(({ told }) => told.at(-1)?.executed === "pending");
+    const nonces = [...this.open(), ...late].map(({ nonce }) => nonce);
     this.parts.ledger.fault("client left", nonces);
   }
 

@@ -178,6 +178,8 @@ export class HttpClient extends Client {
   }
 
   bereave(): void {
+    // Nobody can come back for what has no id.
+    for (const ask of this.open()) if (ask.callId === undefined) ask.isAbandoned = true;
     this.#breakOff();
     this.handler = undefined;
     if (this.#key === undefined) this.#forget();

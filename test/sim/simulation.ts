@@ -387,7 +387,8 @@ class Simulation {
       this.#isOver = false;
       this.#start();
       const { holdMs, deferTtlMs } = this.#plan.knobs;
-      await this.#world.advance(holdMs + deferTtlMs + 10_000);
+      // A clock that was set back gives them so much more time.
+      await this.#world.advance(holdMs + deferTtlMs + 10_000 + setBackIn(this.#plan));
       await this.#lastEnd();
     }
   }
