@@ -59,7 +59,7 @@ export class HttpClient extends Client {
     for (const ask of this.open()) if (isToCome(ask)) this.#askAgain(house, ask);
     this.ready();
     // Its streams come back for these, too, though it has just taken them back.
-    for (const ask of regretted) this.#askAgain(house, ask);
+    for (const ask of regretted) if (ask.told.length === 0) this.#askAgain(house, ask);
   }
 
   #askAgain(house: House, ask: Ask): void {
