@@ -69,6 +69,20 @@ describe("while left-over calls are judged", () => {
     expect(rows).toHaveLength(LEFT);
   });
 
+  it("a repetition of a call whose outcome is unknown is warned of, though nothing was known when it came", async () => {
+    const { stage, started } = await judging(3);
+    const client = early(stage);
+    client.initialize();
+    const id = client.call("write", 1);
+    await stage.world.advance(100);
+    expect(await stage.rows()).toHaveLength(3);
+    stage.journal.release();
+    await started;
+    await stage.world.advance(100);
+    expect(client.told(id)?.text).toMatch(/was not sent.*may already have taken effect/);
+    expect(stage.upstream.ledger).toEqual([]);
+  });
+
   it("a client that returns waits, and is NEVER told that its session is unknown", async () => {
     const { stage, started } = await judging(3);
     let isIn = false;
