@@ -34,7 +34,7 @@ export type CallFilter = Filter;
  * order. Rejects with `JournalError` only.
  */
 export interface Journal {
-  /** Runs once before anything else. Running it twice in a row finds nothing to do. */
+  /** Runs once before anything of a call; twice in a row finds nothing to do. Sessions don't wait for it. */
   recover(now: number): Promise<Recovery>;
   /** Inserts a row in the state it has (`queued`, or `sent` for the fast path); resolves to its seq. */
   admit(row: CallRow): Promise<number>;

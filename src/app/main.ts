@@ -44,6 +44,7 @@ export async function runProxy(plan: RunPlan): Promise<number> {
       name,
       target: targetText,
     })
+    .then((journals) => engine.recover(journals))
     .then(() => engine.serveControl())
     .catch((error: unknown) => {
       engine.failStart(error);

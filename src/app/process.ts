@@ -2,8 +2,8 @@
  * What every process that runs the engine has, whether it wraps one server or serves many: its world and
  * log, its journal with what was left in it, its control socket, and one end.
  *
- * Order at the start: the journal opens, left-over children are ended, left-over calls are judged; only
- * then does anything run.
+ * Order at the start: the journal opens, left-over children are ended; sessions may begin from then on.
+ * Left-over calls are judged; only then does anything run.
  */
 import { deferred } from "../base/async.ts";
 import { ConfigError, errorText, JournalError } from "../base/errors.ts";
@@ -18,7 +18,7 @@ import { serveControl, type ControlServer } from "../observe/control.ts";
 import { createLog, fileWriter, streamWriter } from "../observe/log.ts";
 import type { Journal, Log } from "../ports.ts";
 import { openCatalogueStore } from "../store/catalogue.ts";
-import { type FolderOptions, openJournals } from "../store/folder.ts";
+import { type FolderOptions, type Journals, openJournals } from "../store/folder.ts";
 import { killLeftoverGroup } from "../upstream/process-group.ts";
 import { isObject } from "../wire/message.ts";
 import { legacyDialect } from "../wire/dialect/legacy.ts";
@@ -78,6 +78,7 @@ export class EngineProcess {
   readonly feed = new Feed();
   readonly proxy: Proxy;
   readonly #bounds: ProcessBounds;
+  readonly #opened = deferred<Journal>();
   readonly #journal = deferred<Journal>();
   readonly #ended = deferred<number>();
   #own: Journal | undefined;
@@ -123,11 +124,11 @@ export class EngineProcess {
     return this.#ended.promise;
   }
 
-  /** The journal, and what was left in it. Rejects with `ConfigError` in mode `required`. */
-  async open(plan: JournalPlan): Promise<void> {
+  /** The journals; sessions can be saved from now on. Rejects with `ConfigError` in mode `required`. */
+  async open(plan: JournalPlan): Promise<Journals> {
     const { name, target, ...which } = plan;
     const { folders, settings, controlPath } = this.#plan;
-    const { own, leftovers } = await openJournals({
+    const journals = await openJournals({
       ...which,
       world: this.world,
       log: this.log,
@@ -135,21 +136,24 @@ export class EngineProcess {
       durability: settings.durability,
       isArchiving: settings.archive === "lines",
     });
+    const { own, leftovers } = journals;
     this.#own = own;
     for (const journal of [own, ...leftovers.map((left) => left.journal)]) {
       await this.#endLeftoverChildren(journal);
     }
+    const owner = { pid: process.pid, control: controlPath, name, target };
+    await own.keep("owner", JSON.stringify(owner));
+    this.#opened.resolve(own);
+    return journals;
+  }
+
+  /** Judges what was left in the journals. Resolves when calls may come. */
+  async recover({ own, leftovers }: Journals): Promise<void> {
     const recovery = await own.recover(this.world.now());
     await this.proxy.recover([
       { journal: own, recovery, isAbandoned: false, isCaretaken: false },
-      ...leftovers.map(({ journal, recovery, isAbandoned }) => {
-        return { journal, recovery, isAbandoned, isCaretaken: true };
-      }),
+      ...leftovers.map((leftover) => ({ ...leftover, isCaretaken: true })),
     ]);
-    await own.keep(
-      "owner",
-      JSON.stringify({ pid: process.pid, control: controlPath, name, target }),
-    );
     this.#journal.resolve(own);
     await this.#startSnapshots(own);
   }
@@ -188,6 +192,7 @@ export class EngineProcess {
         path: controlPath,
         control: this.proxy.control,
         log: this.log,
+        ready: this.#journal.promise,
       });
     } catch (error) {
       this.log("warn", "no control socket: status and calls can't see this proxy live", {
@@ -218,6 +223,7 @@ export class EngineProcess {
         log,
       }),
       journal: () => this.#journal.promise,
+      sessionJournal: () => this.#opened.promise,
       newConnector: () =>
         newConnector(plan, {
           world,

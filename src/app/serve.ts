@@ -2,8 +2,8 @@
  * The composition root of the daemon: many upstreams, many clients over the network, one engine, one
  * journal.
  *
- * Order at the start: whether it may listen there at all; then the journal with what was left in it; only
- * then the listener and the control socket. Order at the end: nothing more is taken, what is in flight
+ * Order at the start: whether it may listen there at all; then the journal opens; then it listens, while
+ * what was left in the journal is judged: sessions begin, calls and returning clients wait for that. Order at the end: nothing more is taken, what is in flight
  * may end within the drain deadline, and what waits for clients that can come back stays on disk.
  */
 import { ConfigError } from "../base/errors.ts";
@@ -90,7 +90,7 @@ class Daemon {
     this.#sayDegraded();
     for (const plan of upstreams.values()) engine.proxy.add(engine.contextOf(plan));
     engine.proxy.start();
-    await engine.open({
+    const journals = await engine.open({
       ...journal,
       mode: settings.journal,
       // Its clients can come back for what they were told already (promise P4).
@@ -98,11 +98,17 @@ class Daemon {
       name: "serve",
       target: configPath,
     });
+    await Promise.all([engine.recover(journals), this.#listen()]);
+    this.#reloader.start();
+  }
+
+  async #listen(): Promise<void> {
+    const engine = this.#engine;
     if (engine.isEnding) return;
     this.#address = await this.#listener.start((name) => engine.proxy.door(name));
     await engine.serveControl();
-    this.#reloader.start();
-    const count = `${String(upstreams.size)} server${upstreams.size === 1 ? "" : "s"}`;
+    const { size } = this.#plan.upstreams;
+    const count = `${String(size)} server${size === 1 ? "" : "s"}`;
     process.stderr.write(
       `holdfast: serving ${count} at ${this.#address} (/mcp/NAME, /sse/NAME, /ws/NAME)\n`,
     );

@@ -25,6 +25,8 @@ export interface EngineContext {
   readonly catalogues: CatalogueStore;
   /** Settles once the journal is open and recovered; calls wait for it, handshakes do not. */
   readonly journal: () => Promise<Journal>;
+  /** Settles once it is open: sessions that begin are saved in it while it is still being recovered. */
+  readonly sessionJournal: () => Promise<Journal>;
   readonly newConnector: () => Connector;
   /** Per upstream, over all lines to it. */
   readonly bounds: Bounds;

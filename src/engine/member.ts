@@ -125,7 +125,7 @@ export class Member {
   async save(what: Partial<SessionRow> = {}): Promise<void> {
     this.#session = { ...this.#session, ...what, lastSeenAt: this.#context.world.now() };
     const row = this.#session;
-    const journal = await this.#context.journal();
+    const journal = await this.#context.sessionJournal();
     await journal.saveSession(row);
   }
 }

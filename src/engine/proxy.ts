@@ -62,6 +62,8 @@ export class Proxy {
   #orphans: Held | undefined;
   #opened: readonly OpenedJournal[] = [];
   #journal: Journal | undefined;
+  /** It is known what each journal holds. */
+  #isRecovered = false;
   #draining: Promise<void> | undefined;
 
   constructor(process: ProcessContext, options: ProxyOptions) {
@@ -132,7 +134,10 @@ export class Proxy {
     this.#caretaker.review();
   }
 
-  /** The journal is open; the first of `opened` is this process's own. Resolves when calls may come. */
+  /**
+   * The journals are open; the first of `opened` is this process's own. Clients may be here already: their
+   * sessions begin, their calls wait. Resolves when calls may come.
+   */
   async recover(opened: readonly OpenedJournal[]): Promise<void> {
     this.#opened = opened;
     this.#journal = opened[0]?.journal;
@@ -147,6 +152,7 @@ export class Proxy {
       await branch.recover(journal, mine);
     }
     this.#holdOrphans();
+    this.#isRecovered = true;
     this.#caretaker.review();
     this.#prune();
   }
@@ -211,7 +217,7 @@ export class Proxy {
   }
 
   #needs(journal: Journal): boolean {
-    if ((this.#orphans?.size ?? 0) > 0) return true;
+    if (!this.#isRecovered || (this.#orphans?.size ?? 0) > 0) return true;
     return [...this.#branches.values()].some((branch) => branch.rescuer.needs(journal));
   }
 

@@ -5,6 +5,8 @@
  * X1. A call is never run with other credentials, from an abandoned journal, or, unless it only reads,
  *     from one that went backwards or came out of a file: those wait for a person until they expire.
  * X2. Left-over calls run in order, in the late lane: new calls never wait behind them.
+ * X5. None runs before all of them are judged, on disk.
+ * X6. A session that begins meanwhile waits for one portion of the verdicts at most, not for all.
  */
 import type { CallChange, CallRow } from "../core/call.ts";
 import { mustSync } from "../core/call.ts";
@@ -44,6 +46,8 @@ interface Group {
   readonly calls: LiveCall[];
 }
 
+/** So many verdicts are posted at once: they share a commit, and what comes meanwhile gets its turn. */
+const PORTION = 500;
 /** So long a returning client's own connection is waited for, before an extra one is made. */
 const OWN_LINE_MS = 1_500;
 const LOST = "the proxy was killed while the call was in flight";
@@ -68,10 +72,12 @@ export class Rescuer {
    * afterwards.
    */
   async take(leftovers: readonly Leftover[]): Promise<void> {
+    const groups: Group[] = [];
     for (const leftover of leftovers) {
       for (const row of leftover.recovery.remembered) this.#remember(row);
-      await this.#takeLive(leftover);
+      groups.push(...(await this.#takeLive(leftover)));
     }
+    this.#groups.push(...groups);
     this.#runExtraLater();
   }
 
@@ -108,31 +114,37 @@ export class Rescuer {
     }
   }
 
-  /** All verdicts are posted at once, so that they share commits however many calls were left. */
-  async #takeLive(leftover: Leftover): Promise<void> {
-    const { journal, recovery } = leftover;
+  async #takeLive(leftover: Leftover): Promise<readonly Group[]> {
+    const { live } = leftover.recovery;
+    const groups = await this.#groupsOf(leftover);
+    for (let from = 0; from < live.length; from += PORTION) {
+      const portion = live.slice(from, from + PORTION);
+      const rows = await Promise.all(portion.map((row) => this.#decide(leftover, row)));
+      for (const row of rows)
+        if (row !== undefined) this.#takeRow(leftover, row, groups.get(row.sessionId));
+    }
+    return [...groups.values()].filter((group) => group.calls.length > 0);
+  }
+
+  /** One for each session whose calls were left, empty yet. */
+  async #groupsOf({ journal, recovery }: Leftover): Promise<ReadonlyMap<string, Group>> {
     const ids = new Set(recovery.live.map((row) => row.sessionId));
-    const [rows, sessions] = await Promise.all([
-      Promise.all(
-        recovery.live.map(async (row) => {
-          const judged = row.state === "in_doubt" ? await this.#judge(journal, row) : row;
-          return judged !== undefined && this.#hasLostState(leftover, judged)
-            ? this.#expire(journal, judged)
-            : judged;
-        }),
-      ),
-      Promise.all([...ids].map((id) => journal.findSession(id))),
-    ]);
+    const sessions = await Promise.all([...ids].map((id) => journal.findSession(id)));
     const groups = new Map<string, Group>();
     for (const session of sessions) {
       if (session === undefined) continue;
       const variant = handshakeVariant(JSON.parse(session.handshake) as JsonObject);
       groups.set(session.id, { session, variant, calls: [] });
     }
-    for (const row of rows) {
-      if (row !== undefined) this.#takeRow(leftover, row, groups.get(row.sessionId));
-    }
-    this.#groups.push(...[...groups.values()].filter((group) => group.calls.length > 0));
+    return groups;
+  }
+
+  /** Resolves when its fate is on disk, to the row that still lives. */
+  async #decide(leftover: Leftover, row: CallRow): Promise<CallRow | undefined> {
+    const { journal } = leftover;
+    const judged = row.state === "in_doubt" ? await this.#judge(journal, row) : row;
+    if (judged === undefined || !this.#hasLostState(leftover, judged)) return judged;
+    return this.#expire(journal, judged);
   }
 
   #takeRow(leftover: Leftover, row: CallRow, group: Group | undefined): void {

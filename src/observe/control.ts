@@ -27,6 +27,8 @@ export interface ControlOptions {
   readonly path: string;
   readonly control: Control;
   readonly log: Log;
+  /** The proxy knows what its journal holds; what is asked before that is answered after it. */
+  readonly ready?: Promise<unknown>;
 }
 
 export interface ControlServer {
@@ -100,7 +102,7 @@ function isServed(path: string): Promise<boolean> {
   });
 }
 
-function converse(socket: Socket, { control, log }: ControlOptions): void {
+function converse(socket: Socket, { control, log, ready }: ControlOptions): void {
   let rest = "";
   let waiting = 0;
   let isFollowing = false;
@@ -124,6 +126,7 @@ function converse(socket: Socket, { control, log }: ControlOptions): void {
     waiting++;
     if (waiting >= WAITING_MAX) socket.pause();
     try {
+      await ready;
       const isFollow = request["verb"] === "follow";
       const ok = isFollow ? followOnce() : await perform(control, request);
       answer({ id: request["id"] ?? null, ok: ok ?? null });

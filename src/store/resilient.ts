@@ -42,6 +42,8 @@ class ResilientJournal implements Journal {
   readonly #options: ResilientOptions;
   readonly #live = new Map<string, CallRow>();
   readonly #sessions = new Map<string, SessionRow>();
+  /** Saved before it was known which there were. */
+  #early: Set<string> | undefined = new Set();
   readonly #facts = new Map<string, string>();
   readonly #pending = new Set<Pending>();
   #seq = 0;
@@ -57,7 +59,9 @@ class ResilientJournal implements Journal {
     for (const row of recovery.live) this.#learn(row);
     for (const row of recovery.remembered) this.#seq = Math.max(this.#seq, row.seq);
     for (const [key, value] of await this.kept("")) this.#facts.set(key, value);
-    for (const session of await this.sessions()) this.#learnSession(session);
+    for (const session of await this.sessions())
+      if (this.#early?.has(session.id) !== true) this.#learnSession(session);
+    this.#early = undefined;
     return recovery;
   }
 
@@ -87,6 +91,7 @@ class ResilientJournal implements Journal {
   }
 
   async saveSession(row: SessionRow): Promise<void> {
+    this.#early?.add(row.id);
     this.#learnSession(row);
     await this.#do((journal) => journal.saveSession(row));
   }

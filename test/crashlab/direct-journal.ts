@@ -15,7 +15,8 @@ import { readRow } from "../../src/store/sqlite/answers.ts";
 import { openWriting } from "../../src/store/sqlite/connection.ts";
 import type { Driver } from "../../src/store/sqlite/connection.ts";
 import { isRefusal } from "../../src/store/sqlite/protocol.ts";
-import type { Command, Pruned, RecoveredRows } from "../../src/store/sqlite/protocol.ts";
+import type { Command, Pruned, RecoveredStep } from "../../src/store/sqlite/protocol.ts";
+import { Recovered } from "../../src/store/sqlite/recovered.ts";
 import { Writer } from "../../src/store/sqlite/writer.ts";
 import type { Worked } from "./operations.ts";
 import { filesIn } from "./reopen.ts";
@@ -41,7 +42,10 @@ export class DirectJournal implements Worked {
   }
 
   async recover(now: number): Promise<Recovery> {
-    const { report, live, remembered } = this.#run(["recover", now, false]) as RecoveredRows;
+    const recovered = new Recovered();
+    for (let after: number | undefined = 0; after !== undefined;)
+      after = recovered.add(this.#run(["recover", now, false, after]) as RecoveredStep);
+    const { report, live, remembered } = recovered;
     return { report, live: live.map(readRow), remembered: remembered.map(readRow) };
   }
 

@@ -11,7 +11,8 @@ import { decodeRow } from "../../src/store/rows.ts";
 import type { RowValues } from "../../src/store/rows.ts";
 import { openWriting } from "../../src/store/sqlite/connection.ts";
 import type { Driver } from "../../src/store/sqlite/connection.ts";
-import type { Command, RecoveredRows } from "../../src/store/sqlite/protocol.ts";
+import type { Command, RecoveredStep } from "../../src/store/sqlite/protocol.ts";
+import { Recovered } from "../../src/store/sqlite/recovered.ts";
 import { Writer } from "../../src/store/sqlite/writer.ts";
 import { textOf } from "./history.ts";
 
@@ -133,12 +134,18 @@ function withWriter<T>(
   }
 }
 
-const recover = (run: Run, now: number): RecoveredRows =>
-  (run(["recover", now, false]) as [RecoveredRows])[0];
+function recover(run: Run, now: number): Recovered {
+  const recovered = new Recovered();
+  for (let after: number | undefined = 0; after !== undefined;) {
+    const [step] = run(["recover", now, false, after]) as [RecoveredStep];
+    after = recovered.add(step);
+  }
+  return recovered;
+}
 
-const liveOf = ({ live }: RecoveredRows): string[] => live.map((values) => readable(values).id);
+const liveOf = ({ live }: Recovered): string[] => live.map((values) => readable(values).id);
 
-const changesOf = ({ report }: RecoveredRows): number => report.expired + report.putInDoubt;
+const changesOf = ({ report }: Recovered): number => report.expired + report.putInDoubt;
 
 function contents(run: Run): Contents {
   const [calls, sessions, facts] = run(["list", {}], ["sessions"], ["kept", "fact."]) as [

@@ -5,6 +5,7 @@ import { connect } from "node:net";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { deferred } from "../../src/base/async.ts";
 import { realWorld } from "../../src/base/world.ts";
 import { RefusedError } from "../../src/base/errors.ts";
 import type { ProxyEvent } from "../../src/core/event.ts";
@@ -54,6 +55,31 @@ describe("a round trip", () => {
     expect(await control.cancel("c_1")).toMatchObject({ state: "cancelled", executed: "no" });
     expect(await control.settle("c_1", "it ran")).toMatchObject({ note: "it ran" });
     await expect(control.retry("c_1")).rejects.toThrow("only one that ended");
+  });
+
+  test("waits until the proxy knows what its journal holds, and reaches nothing before", async () => {
+    const path = join(testFolder(), "1.sock");
+    const ready = deferred<undefined>();
+    const asked: string[] = [];
+    const restart: Control["restart"] = (name) => {
+      asked.push(name);
+      return Promise.resolve(1);
+    };
+    const control = fakeControl({ restart });
+    const server = await serveControl({
+      path,
+      control,
+      log: () => undefined,
+      ready: ready.promise,
+    });
+    onTestFinished(() => server.close());
+    const one = (await client(path)).restart("github");
+    // Whatever the server read before this one was answered, it has read.
+    expect(await say(path, "no JSON\n", 1)).toHaveLength(1);
+    expect(asked).toEqual([]);
+    ready.resolve(undefined);
+    expect(await one).toBe(1);
+    expect(asked).toEqual(["github"]);
   });
 
   test("passes filters on, and lists without payloads", async () => {

@@ -51,7 +51,10 @@ export class House implements Caller {
   readonly world: ProcessWorld;
   readonly proxy: Proxy;
   readonly log: string[] = [];
+  readonly #opened = deferred<Journal>();
   readonly #journal = deferred<Journal>();
+  /** The journal is open: a daemon listens. */
+  #isListening = false;
   /** The journal is open and recovered. */
   #isOpen = false;
   #isEnding = false;
@@ -112,6 +115,7 @@ export class House implements Caller {
         },
       },
       journal: () => this.#journal.promise,
+      sessionJournal: () => this.#opened.promise,
       newConnector: () => server.connector(this),
       bounds: new Bounds(settings.limits, bounds),
       gate: new Gate({ world, settings, fatal }),
@@ -143,6 +147,9 @@ export class House implements Caller {
   async #open(): Promise<void> {
     const { own, leftovers } = await openFolder(this);
     this.#own = own;
+    await own.keep("owner", JSON.stringify({ pid: this.incarnation }));
+    this.#opened.resolve(own);
+    this.#isListening = true;
     const recovery = await own.recover(this.world.now());
     await this.proxy.recover([
       { journal: own, recovery, isAbandoned: false, isCaretaken: false },
@@ -150,14 +157,13 @@ export class House implements Caller {
         return { journal, recovery, isAbandoned: heldBecause !== undefined, isCaretaken: true };
       }),
     ]);
-    await own.keep("owner", JSON.stringify({ pid: this.incarnation }));
     this.#journal.resolve(own);
     this.#isOpen = true;
   }
 
   /** The way in; a daemon listens when its journal is open, a wrapped server's proxy from the first. */
   door(upstream: string): Door | undefined {
-    const isIn = this.ground.knobs.mode === "wrap" || this.#isOpen;
+    const isIn = this.ground.knobs.mode === "wrap" || this.#isListening;
     return isIn && !this.isDead ? this.proxy.door(upstream) : undefined;
   }
 

@@ -78,10 +78,7 @@ const sides = (effect: string): string[] => [`${effect}:before`, `${effect}:afte
 
 /** Before a process is ready to run calls, it can only do these. */
 const RECOVERY: readonly string[] = [
-  ...["recover", "keep", "look", "prune"].flatMap((kind) => [
-    `commit:${kind}`,
-    `committed:${kind}`,
-  ]),
+  ...["recover", "keep", "look"].flatMap((kind) => [`commit:${kind}`, `committed:${kind}`]),
   "mark",
 ].map((effect) => `recovery:${effect}`);
 

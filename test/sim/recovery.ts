@@ -1,7 +1,8 @@
 /** Recovering twice is recovering once (I9), tried on a copy of a disk that a kill left. */
 import type { Database } from "better-sqlite3";
 import type { World } from "../../src/base/world.ts";
-import type { RecoveredRows } from "../../src/store/sqlite/protocol.ts";
+import type { RecoveredStep } from "../../src/store/sqlite/protocol.ts";
+import { Recovered } from "../../src/store/sqlite/recovered.ts";
 import type { SideFiles } from "../../src/store/sqlite/side-files.ts";
 import { Writer } from "../../src/store/sqlite/writer.ts";
 import { readAll } from "./rows.ts";
@@ -28,8 +29,13 @@ const OPTIONS = {
 export function secondRecovery(db: Database, world: World): string | undefined {
   const recover = () => {
     const writer = new Writer(db, world, OPTIONS, BESIDE);
-    const [recovered] = writer.run([["recover", world.now(), false]]).results;
-    return { ...(recovered as RecoveredRows), rows: JSON.stringify(readAll(db)) };
+    const recovered = new Recovered();
+    for (let after: number | undefined = 0; after !== undefined;) {
+      const [step] = writer.run([["recover", world.now(), false, after]]).results;
+      after = recovered.add(step as RecoveredStep);
+    }
+    const { live, report } = recovered;
+    return { live, report, rows: JSON.stringify(readAll(db)) };
   };
   try {
     const first = recover();

@@ -43,7 +43,8 @@ export class SimThread implements JournalThread {
       return isWritten;
     });
     const paths = { path: file.path, highWaterPath: "", ballastPath: "" };
-    const options = { ...paths, dropsDelivered, durability };
+    // So few that a process can die between two steps of its recovery.
+    const options = { ...paths, dropsDelivered, durability, recoverStepRows: 2 };
     this.writer = new Writer(file.open(), world, options, beside);
   }
 

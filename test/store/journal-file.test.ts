@@ -35,6 +35,45 @@ const settle = (id: string): CallChange => ({
   at: NOW + 5,
 });
 
+describe("a recovery of many open calls", () => {
+  it("is done in steps, says the same as one step would, and lets a session be saved in between", async () => {
+    const folder = aFolder();
+    const before = await aSqliteJournal(folder);
+    const states = ["queued", "sent", "sent"] as const;
+    const ids: string[] = [];
+    for (let n = 0; n < 30; n++) {
+      // Every fifth waits past its time.
+      const call = aCall({
+        state: states[n % 3] ?? "queued",
+        deadlineAt: n % 5 === 0 ? NOW + 1 : NOW + 45_000,
+      });
+      ids.push(call.id);
+      await before.journal.admit(call);
+    }
+    await before.journal.close();
+    const after = await aSqliteJournal(folder, { recoverStepRows: 4 });
+    const order: string[] = [];
+    const recovering = after.journal.recover(NOW + 1_000).then((recovery) => {
+      order.push("recovered");
+      return recovery;
+    });
+    const session = aSession({ id: "s_early" });
+    await after.journal.saveSession(session);
+    order.push("saved");
+    const { report, live, remembered } = await recovering;
+    expect(order).toEqual(["saved", "recovered"]);
+    expect(await after.journal.findSession("s_early")).toEqual(session);
+    expect(report).toMatchObject({ found: { queued: 10, sent: 20 }, expired: 2, putInDoubt: 20 });
+    expect(live.map(({ id }) => id)).toEqual(ids.filter((_, n) => n !== 0 && n !== 15));
+    expect(remembered).toHaveLength(2);
+    const again = await after.journal.recover(NOW + 1_000);
+    expect(again.report).toMatchObject({ expired: 0, putInDoubt: 0 });
+    expect(again.report.found).toEqual({ expired: 2, in_doubt: 20, queued: 8 });
+    expect(again.live).toEqual(live);
+    await after.journal.close();
+  });
+});
+
 describe("opening", () => {
   it("has wal and synchronous=full on every open, whatever the file was left with", async () => {
     const driver = await loadDriver();

@@ -86,6 +86,31 @@ describe("a lost disk", () => {
     expect((await journal.sessions()).map(({ id }) => id)).toEqual(["s_earlier", "s_new"]);
   });
 
+  it("keeps sessions as they were saved last, also while it is being recovered", async () => {
+    const { disk, lose } = aDisk();
+    const [changed, over] = [aSession({ id: "s_changed" }), aSession({ id: "s_over" })];
+    await disk.saveSession(changed);
+    await disk.saveSession(over);
+    const lately = { ...changed, lastSeenAt: NOW + 5 };
+    const sessions = async () => {
+      const known = await disk.sessions();
+      await journal.saveSession(lately);
+      await journal.saveSession({ ...over, endedAt: NOW });
+      return known;
+    };
+    const { journal } = aResilient(
+      new Proxy(disk, {
+        get: (target, name) =>
+          name === "sessions" ? sessions : (Reflect.get(target, name) as unknown),
+      }),
+    );
+    await journal.recover(NOW);
+    lose();
+    await journal.keep("fact", "that finds the disk gone");
+    expect(await journal.findSession("s_changed")).toEqual(lately);
+    expect(await journal.findSession("s_over")).toBeUndefined();
+  });
+
   it("does everything that was in flight again, in its order", async () => {
     const { disk, lose } = aDisk();
     const { journal } = aResilient(disk);

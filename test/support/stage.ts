@@ -472,6 +472,7 @@ export class Stage {
         },
       },
       journal: () => this.#ready.promise,
+      sessionJournal: () => Promise.resolve(this.journal),
       newConnector: () => this.upstream.connector(),
       bounds: this.bounds,
       gate: this.gate,

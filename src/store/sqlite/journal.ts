@@ -21,7 +21,8 @@ import { encodeRow, type RowValues } from "../rows.ts";
 import { readRow, readSession, statsOf } from "./answers.ts";
 import { type BatchWaiter, NextBatch } from "./next-batch.ts";
 import { isRefusal, type ThreadMessage } from "./protocol.ts";
-import type { BatchReply, Command, JournalThread, Pruned, RecoveredRows } from "./protocol.ts";
+import type { BatchReply, Command, JournalThread, Pruned, RecoveredStep } from "./protocol.ts";
+import { Recovered } from "./recovered.ts";
 import { SyncTimes } from "./sync-times.ts";
 
 /** After so much quiet, what nobody waits for is written and the WAL tidied. */
@@ -81,8 +82,14 @@ export class SqliteJournal implements Journal {
   }
 
   async recover(now: number): Promise<Recovery> {
-    const command: Command = ["recover", now, this.#options.isAbandoned === true];
-    const { report, live, remembered } = (await this.#post(command)) as RecoveredRows;
+    const isAbandoned = this.#options.isAbandoned === true;
+    const recovered = new Recovered();
+    // Step by step, so that a session that begins meanwhile is saved between two of them.
+    for (let after: number | undefined = 0; after !== undefined;) {
+      const step = await this.#post(["recover", now, isAbandoned, after]);
+      after = recovered.add(step as RecoveredStep);
+    }
+    const { report, live, remembered } = recovered;
     return { report, live: live.map(readRow), remembered: remembered.map(readRow) };
   }
 

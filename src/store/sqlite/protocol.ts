@@ -24,6 +24,8 @@ export interface ThreadOptions {
   readonly pagesMax?: number;
   /** Folder and number of the files that what is pruned goes to. Default: it is gone. */
   readonly archiveBase?: string;
+  /** Open calls that one step of a recovery takes, at least 1. Default 500. */
+  readonly recoverStepRows?: number;
 }
 
 /** One step of a batch. `sync` asks that the batch reaches the platter. */
@@ -32,8 +34,11 @@ export type Command =
   | readonly ["change", change: CallChange, sync: boolean]
   | readonly ["find", id: string]
   | readonly ["list", filter: JournalFilter]
-  /** `isAbandoned`: another process may have gone on with its live calls. */
-  | readonly ["recover", now: number, isAbandoned: boolean]
+  /**
+   * One step over rows with a greater seq than `after`; the answer says whether there are more.
+   * `isAbandoned`: another process may have gone on with its live calls.
+   */
+  | readonly ["recover", now: number, isAbandoned: boolean, after: number]
   | readonly ["saveSession", id: string, body: string, seenAt: number]
   | readonly ["findSession", id: string]
   | readonly ["sessions"]
@@ -70,10 +75,23 @@ export interface Pruned {
   readonly trouble?: string;
 }
 
-export interface RecoveredRows {
-  readonly report: RecoveryReport;
+/** What one step of a recovery did. */
+export interface RecoveredStep {
   readonly live: readonly RowValues[];
+  readonly expired: number;
+  readonly putInDoubt: number;
+  readonly tookMs: number;
+  /** Where the next step begins, or what is known after the last. */
+  readonly rest: { readonly next: number } | RecoveryEnd;
+}
+
+/** What is known once every open row was looked at. */
+export interface RecoveryEnd {
+  readonly next?: undefined;
+  /** Sound calls by state, as they are after the recovery, and how many are quarantined. */
+  readonly counts: Readonly<Record<string, number>>;
   readonly remembered: readonly RowValues[];
+  readonly wentBackwards: RecoveryReport["wentBackwards"];
 }
 
 export interface BatchReply {

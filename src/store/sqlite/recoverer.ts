@@ -1,46 +1,66 @@
 /**
- * What a start does to a journal, in one transaction: calls in flight become in doubt, calls past
- * their deadline expire. Running it again finds nothing to do.
+ * What a start does to a journal, in steps of one transaction each: calls in flight become in doubt, calls
+ * past their deadline expire. Running it again finds nothing to do, and a run that was cut off between two
+ * steps is finished by the next.
  *
  * A journal that holds less than was once synced (an older copy, a lost WAL), or came out of a file, is
  * under suspicion: a call that waits in it may have run since. The suspicion is kept as a fact until
  * nothing of that time is live any more.
  */
+import type { Database, Statement } from "better-sqlite3";
 import { Bug } from "../../base/assert.ts";
 import type { World } from "../../base/world.ts";
 import { isTerminal } from "../../core/call.ts";
 import type { CallRow } from "../../core/call.ts";
-import type { RecoveryReport } from "../../core/status.ts";
 import { HELD_MARK, heldMarkText, readHeldMark } from "../held-mark.ts";
 import type { HeldMark } from "../held-mark.ts";
 import type { HighWater } from "../marks.ts";
 import { recoverRow, REMEMBERED_MS } from "../recovery.ts";
 import { SEQ_AT, decodeRow, encodeRow } from "../rows.ts";
 import type { RowValues } from "../rows.ts";
-import type { RecoveredRows } from "./protocol.ts";
+import type { RecoveredStep, RecoveryEnd } from "./protocol.ts";
 import type { SideStatements } from "./side-statements.ts";
 import type { CallStatements } from "./statements.ts";
 
 /** A state that is none of ours is read, too, so that it is found to be damaged. */
 const OPEN =
   "delivered_at is null and state not in ('done', 'failed', 'expired', 'cancelled', 'dead')";
+/** So many rows hold the thread, and what waits for it, for a few hundredths of a second. */
+const STEP_ROWS = 500;
+
+export interface RecovererParts {
+  readonly world: World;
+  /** What was once synced; undefined where nobody knows. */
+  readonly mark: HighWater | undefined;
+  /** Open calls in one step. Default 500. */
+  readonly stepRows: number | undefined;
+}
 
 export class Recoverer {
   readonly #calls: CallStatements;
   readonly #side: SideStatements;
   readonly #world: World;
+  readonly #stepRows: number;
+  readonly #nextSeqs: Statement;
   readonly hasNewSuspicion: boolean;
   #suspicion: HeldMark | undefined;
 
   constructor(
+    db: Database,
     calls: CallStatements,
     side: SideStatements,
-    world: World,
-    mark: HighWater | undefined,
+    { world, mark, stepRows = STEP_ROWS }: RecovererParts,
   ) {
     this.#calls = calls;
     this.#side = side;
     this.#world = world;
+    this.#stepRows = stepRows;
+    this.#nextSeqs = db
+      // Left to itself, SQLite would walk through all rows by number, ended ones too.
+      .prepare(
+        `select seq from call indexed by call_open where ${OPEN} and seq > ? order by seq limit ?`,
+      )
+      .pluck();
     const head = side.head();
     this.hasNewSuspicion =
       mark !== undefined && (mark.dbId !== head.dbId || mark.commits > head.commits);
@@ -60,15 +80,17 @@ export class Recoverer {
     return [HELD_MARK, this.#suspicion === undefined ? null : heldMarkText(this.#suspicion)];
   }
 
-  /** `isAbandoned`: its process went on without it, so that nothing is said not to have run. */
-  recover(now: number, isAbandoned: boolean): RecoveredRows {
+  /**
+   * Takes the next open rows after the number `after`. `isAbandoned`: its process went on without it, so
+   * that nothing is said not to have run.
+   */
+  step(now: number, isAbandoned: boolean, after: number): RecoveredStep {
     const startedAt = this.#world.monotonic();
-    const open = this.#read(OPEN);
-    const found = this.#side.countByState();
+    const seqs = this.#nextSeqs.all(after, this.#stepRows) as number[];
     const live: RowValues[] = [];
     let expired = 0;
     let putInDoubt = 0;
-    for (const row of open) {
+    for (const row of this.#read(seqs)) {
       const isSound = !isAbandoned && row.seq > (this.#suspicion?.foundSeq ?? -1);
       const recovered = recoverRow(row, now, isSound);
       if (recovered !== undefined) {
@@ -80,18 +102,20 @@ export class Recoverer {
       const { state } = recovered?.row ?? row;
       if (!isTerminal(state) && state !== "tasked") live.push(encodeRow(recovered?.row ?? row));
     }
-    const remembered = this.#readRemembered(now - REMEMBERED_MS);
+    const next = seqs.length < this.#stepRows ? undefined : seqs.at(-1);
+    const rest = next === undefined ? this.#end(now) : { next };
+    const tookMs = this.#world.monotonic() - startedAt;
+    return { live, expired, putInDoubt, tookMs, rest };
+  }
+
+  #end(now: number): RecoveryEnd {
+    const counts = this.#side.countByState();
     const quarantined = this.#side.countQuarantined();
-    if (quarantined > 0) found["quarantined"] = quarantined;
-    const report: RecoveryReport = {
-      tookMs: this.#world.monotonic() - startedAt,
-      found,
-      expired,
-      putInDoubt,
-      ...(this.#suspicion === undefined ? {} : { wentBackwards: this.#suspicion }),
-    };
-    this.#liftSuspicion(open);
-    return { report, live, remembered };
+    if (quarantined > 0) counts["quarantined"] = quarantined;
+    const remembered = this.#readRemembered(now - REMEMBERED_MS);
+    const wentBackwards = this.#suspicion;
+    this.#liftSuspicion();
+    return { counts, remembered, wentBackwards };
   }
 
   /** See `isRemembered`; each half by its own index. */
@@ -105,14 +129,16 @@ export class Recoverer {
   }
 
   /** The report stays for this process; the fact goes once it warns of nothing that is live. */
-  #liftSuspicion(open: readonly CallRow[]): void {
+  #liftSuspicion(): void {
     const suspicion = this.#suspicion;
     if (suspicion === undefined) return;
-    if (!open.some((row) => row.seq <= suspicion.foundSeq)) this.#side.keep(HELD_MARK, null);
+    const [open] = this.#calls.read(`${OPEN} and seq <= ? limit 1`, suspicion.foundSeq);
+    if (open === undefined) this.#side.keep(HELD_MARK, null);
   }
 
-  #read(condition: string): CallRow[] {
-    return this.#calls.read(`${condition} order by seq`).map((values) => {
+  #read(seqs: readonly number[]): CallRow[] {
+    const isOfStep = "seq in (select value from json_each(?)) order by seq";
+    return this.#calls.read(isOfStep, JSON.stringify(seqs)).map((values) => {
       const row = decodeRow(values);
       if (typeof row === "string") throw new Bug(row);
       return row;

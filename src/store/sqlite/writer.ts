@@ -78,7 +78,11 @@ export class Writer {
     this.#commit = db.prepare("commit");
     this.#head = this.#side.head();
     this.#rows = this.#side.countCalls();
-    this.#recoverer = new Recoverer(this.#calls, this.#side, world, this.#beside.mark.read());
+    this.#recoverer = new Recoverer(db, this.#calls, this.#side, {
+      world,
+      mark: this.#beside.mark.read(),
+      stepRows: options.recoverStepRows,
+    });
     if (this.#recoverer.hasNewSuspicion) this.run([["keep", ...this.#recoverer.suspicionFact()]]);
   }
 
@@ -208,7 +212,7 @@ export class Writer {
       case "list":
         return this.#calls.list(command[1]);
       case "recover":
-        return this.#recoverer.recover(command[1], command[2]);
+        return this.#recoverer.step(command[1], command[2], command[3]);
       case "saveSession":
         this.#side.saveSession(command[1], command[2], command[3]);
         return true;
