@@ -22,8 +22,8 @@ export interface World {
   newId(prefix: string): string;
   /** `bytes` unguessable bytes as base64url: for keys and tokens. At least 16. */
   secret(bytes: number): string;
-  /** Hex HMAC-SHA-256 of `text`; an empty key is allowed. */
-  digest(key: string, text: string): string;
+  /** Hex HMAC-SHA-256 of a text, which may come in pieces; an empty key is allowed. */
+  digest(key: string, text: string | Iterable<string>): string;
 }
 
 const ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
@@ -61,6 +61,14 @@ export function idMaker(): (prefix: string, now: number, random: Uint8Array) => 
   };
 }
 
+/** As `World.digest`. */
+export function keyedDigest(key: string, text: string | Iterable<string>): string {
+  const sum = createHmac("sha256", key);
+  if (typeof text === "string") sum.update(text);
+  else for (const piece of text) sum.update(piece);
+  return sum.digest("hex");
+}
+
 /** The real world. */
 export function realWorld(): World {
   const makeId = idMaker();
@@ -91,6 +99,6 @@ export function realWorld(): World {
       return makeId(prefix, Date.now(), random);
     },
     secret: (bytes) => randomBytes(bytes).toString("base64url"),
-    digest: (key, text) => createHmac("sha256", key).update(text).digest("hex"),
+    digest: keyedDigest,
   };
 }
