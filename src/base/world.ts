@@ -3,6 +3,7 @@
  * the engine can run in a virtual world where time is data (house rule R19).
  */
 import { createHmac, randomBytes } from "node:crypto";
+import { garbageCollector, Litter } from "./litter.ts";
 
 /** Stops a timer; calling it twice, or after the timer fired, does nothing. */
 export type CancelTimer = () => void;
@@ -24,6 +25,8 @@ export interface World {
   secret(bytes: number): string;
   /** Hex HMAC-SHA-256 of a text, which may come in pieces; an empty key is allowed. */
   digest(key: string, text: string | Iterable<string>): string;
+  /** Tells that a payload of so many characters or bytes is garbage, or will be after this turn. */
+  litter(size: number): void;
 }
 
 const ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
@@ -74,6 +77,7 @@ export function realWorld(): World {
   const makeId = idMaker();
   let pool = randomBytes(0);
   let poolAt = 0;
+  const litter = new Litter(setImmediate, garbageCollector());
   return {
     now: () => Date.now(),
     monotonic: () => performance.now(),
@@ -100,5 +104,8 @@ export function realWorld(): World {
     },
     secret: (bytes) => randomBytes(bytes).toString("base64url"),
     digest: keyedDigest,
+    litter(size) {
+      litter.add(size);
+    },
   };
 }

@@ -77,6 +77,7 @@ export class Admission {
     const { intake } = this.#member;
     const bytes = request.text.length;
     intake.took(bytes);
+    this.#context.world.litter(bytes);
     const go = (journal: Journal) => {
       const isWriting =
         !accepted.isGivenUp && this.#admit(accepted, request, method, tool, caller, journal, order);

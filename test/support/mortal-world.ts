@@ -70,4 +70,8 @@ export class MortalWorld implements World {
   digest(key: string, text: string | Iterable<string>): string {
     return this.#inner.digest(key, text);
   }
+
+  litter(size: number): void {
+    this.#inner.litter(size);
+  }
 }

@@ -92,6 +92,10 @@ export class VirtualWorld implements World {
     return keyedDigest(key, text);
   }
 
+  litter(): void {
+    // Nothing here depends on when garbage goes.
+  }
+
   /** Timers that have neither fired nor been cancelled. */
   get pendingTimers(): number {
     return this.#timers.length;
