@@ -124,6 +124,7 @@ export class Admission {
       progress: 0,
       tickAt: now + this.#context.settings.progressEveryMs,
       stopTimer: undefined,
+      wakeAt: 0,
     };
   }
 
