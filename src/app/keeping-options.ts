@@ -47,7 +47,8 @@ export const keeping = {
     global(
       "maxJournalBytes",
       "1GiB",
-      "Largest journal: over it the records of ended calls go before their time, the oldest first.",
+      "Largest journal: over it the records of ended calls go before their time, the oldest first, and " +
+        "what nobody was given last.",
     ),
     4 * 1_048_576,
     1_024 * GIB,

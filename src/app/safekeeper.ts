@@ -10,6 +10,7 @@ import type { MadeSnapshot } from "../store/snapshot/make.ts";
 import { restoreSnapshot } from "../store/snapshot/restore.ts";
 import type { Restored } from "../store/snapshot/restore.ts";
 import { EXTENSION, snapshotsOn } from "../store/snapshot/shelf.ts";
+import type { Shelved } from "../store/snapshot/shelf.ts";
 import { readSnapshotHeader } from "../store/snapshot/unpack.ts";
 import { FILES_BESIDE } from "./journal-snapshots.ts";
 import { daemonDigest } from "./serve-plan.ts";
@@ -74,9 +75,9 @@ export async function backUp(
 const isFile = (to: string): boolean =>
   to.endsWith(EXTENSION) && !(existsSync(to) && statSync(to).isDirectory());
 
-/** The newest first. */
+/** The newest first. Throws `RefusedError` for what is no folder that can be read. */
 export function listSnapshots(shelf: string): ListedSnapshot[] {
-  return snapshotsOn(shelf).map(({ path, bytes }) => {
+  return filesOn(shelf).map(({ path, bytes }) => {
     try {
       return { path, bytes, header: readSnapshotHeader(path), problem: undefined };
     } catch (error) {
@@ -84,6 +85,14 @@ export function listSnapshots(shelf: string): ListedSnapshot[] {
       return { path, bytes, header: undefined, problem: error.message };
     }
   });
+}
+
+function filesOn(shelf: string): Shelved[] {
+  try {
+    return snapshotsOn(shelf);
+  } catch (error) {
+    throw new RefusedError(`the snapshots in ${shelf} can't be listed: ${errorText(error)}`);
+  }
 }
 
 /** What the journal in a snapshot was for; a daemon's configuration file. */

@@ -242,15 +242,31 @@ export function apply(row: CallRow, change: CallChange): CallRow | undefined {
 export const isRepeatable = (state: CallState): boolean => state !== "done" && state !== "failed";
 
 /**
- * What must have reached the platter before it counts: every row of a call that is not read-only, and
- * whatever a caller was told will run. Delivery marks and notes only have to survive the process.
+ * What must have reached the platter before it counts: every row of a call that is not read-only, whatever a
+ * caller was told will run, and that it will not: a read that comes back from the dead would run after all.
+ * Delivery marks and notes only have to survive the process.
  */
 export function mustSync(
   row: Pick<CallRow, "safety" | "acknowledgedAt">,
   change?: CallChange,
 ): boolean {
   if (change?.kind === "deliver" || change?.kind === "annotate") return false;
-  return (
-    row.safety !== "read" || row.acknowledgedAt !== undefined || change?.kind === "acknowledge"
-  );
+  if (row.safety !== "read" || row.acknowledgedAt !== undefined) return true;
+  return change?.kind === "acknowledge" || (change !== undefined && saysNotRun(change));
+}
+
+/** Unless an earlier sending may have run, which only makes the word more careful. */
+function saysNotRun(change: CallChange): boolean {
+  switch (change.kind) {
+    case "expire":
+      return true;
+    case "cancel":
+      return !change.mayHaveRun;
+    case "settle":
+      return change.executed === "no";
+    case "bury":
+      return change.reason === "tool_changed";
+    default:
+      return false;
+  }
 }

@@ -37,6 +37,14 @@ export interface SessionRow {
   readonly timeoutMs: number;
 }
 
+/** Ids of an earlier session of this client would mean something else to it now. */
+export function wasAskedIn(
+  session: Pick<SessionRow, "id" | "createdAt">,
+  call: { readonly sessionId: string; readonly acceptedAt: number },
+): boolean {
+  return call.sessionId === session.id && call.acceptedAt >= session.createdAt;
+}
+
 /** The instant from which on nobody is given it back any more: its end, or else its expiry. */
 export function sessionOverAt(row: SessionRow): number {
   return row.endedAt ?? row.lastSeenAt + row.timeoutMs;

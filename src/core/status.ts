@@ -128,6 +128,8 @@ export interface ProxyStatus {
   /** Calls left by a dead process that wait for a person: no process may run them by itself. */
   readonly heldForPerson: number;
   readonly journal: JournalStats;
+  /** Paths of the journals of dead processes that it has taken on: their calls are among its own. */
+  readonly takenOn: readonly string[];
   readonly recovery: RecoveryReport | undefined;
   /** Undefined where none are made. */
   readonly snapshots: SnapshotStatus | undefined;

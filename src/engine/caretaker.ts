@@ -29,6 +29,11 @@ export class Caretaker {
     this.#journals.set(journal, undefined);
   }
 
+  /** Of those on disk. */
+  paths(): string[] {
+    return [...this.#journals.keys()].flatMap((journal) => journal.stats().path ?? []);
+  }
+
   /** Something ended: lets go of what is not needed any more. */
   review(): void {
     const { world, fatal, registry, needs } = this.#parts;

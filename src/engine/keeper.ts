@@ -188,7 +188,8 @@ export class Keeper {
   }
 
   #tick(call: LiveCall, waiter: Waiter): void {
-    if (waiter.tokenText === undefined) return;
+    // Nobody is told that a call is queued before its row is on disk.
+    if (waiter.tokenText === undefined || call.row.seq === 0) return;
     waiter.progress += TICK_STEP;
     const words = describeWaiting(this.situation(call));
     waiter.notify(this.#context.dialect.progress(waiter.tokenText, waiter.progress, words));

@@ -19,6 +19,7 @@ export interface StatusParts {
   readonly heldForPerson: number;
   /** Undefined while it is still being opened. */
   readonly journal: JournalStats | undefined;
+  readonly takenOn: readonly string[];
   /** Of this process's own journal first. */
   readonly opened: readonly RecoveryReport[];
   readonly serving: ServingStatus | undefined;
@@ -54,6 +55,7 @@ export function proxyStatus(parts: StatusParts): ProxyStatus {
     serving: parts.serving,
     heldForPerson,
     journal: journal ?? OPENING,
+    takenOn: parts.takenOn,
     recovery: opened[0],
     snapshots: parts.snapshots,
     calls,

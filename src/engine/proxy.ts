@@ -272,6 +272,7 @@ export class Proxy {
       branches,
       heldForPerson: held + (this.#orphans?.size ?? 0),
       journal: this.#journal?.stats(),
+      takenOn: this.#caretaker.paths(),
       opened: this.#opened.map(({ recovery }) => recovery.report),
       serving: serving?.(),
       snapshots: snapshots?.(),

@@ -10,8 +10,8 @@ export interface Recalled {
   readonly journal: Journal;
 }
 
-/** So many answers are remembered as given: more than can cross a client's return on the way. */
-const GIVEN_MAX = 4_096;
+/** So many calls are remembered as given or taken back: more than can cross a client's return on the way. */
+const REMEMBERED_MAX = 4_096;
 
 export class Registry {
   readonly shield = new Shield();
@@ -20,6 +20,7 @@ export class Registry {
   readonly #liveOf = new Map<string, number>();
   readonly #journals = new Set<Journal>();
   readonly #given = new Set<string>();
+  readonly #takenBack = new Set<string>();
   #orders = 0;
 
   /** Orders calls by acceptance over all lines. */
@@ -51,22 +52,35 @@ export class Registry {
     return this.#liveOf.has(sessionId);
   }
 
+  /** Whether calls of this session have not ended and nobody waits for them here. */
+  hasUnwaited(sessionId: string): boolean {
+    if (!this.hasLive(sessionId)) return false;
+    for (const { call } of this.#live.values()) {
+      if (call.row.sessionId === sessionId && call.waiters.size === 0) return true;
+    }
+    return false;
+  }
+
   find(callId: string): { readonly call: LiveCall; readonly line: Line } | undefined {
     return this.#live.get(callId);
   }
 
   /** The caller of this call has just been given its answer, or told that the call runs late. */
   gave(callId: string): void {
-    this.#given.add(callId);
-    if (this.#given.size <= GIVEN_MAX) return;
-    for (const oldest of this.#given) {
-      this.#given.delete(oldest);
-      return;
-    }
+    remember(this.#given, callId);
   }
 
   wasGiven(callId: string): boolean {
     return this.#given.has(callId);
+  }
+
+  /** The caller of this call wants no answer any more, also where one still comes. */
+  tookBack(callId: string): void {
+    remember(this.#takenBack, callId);
+  }
+
+  wasTakenBack(callId: string): boolean {
+    return this.#takenBack.has(callId);
   }
 
   liveIn(journal: Journal): number {
@@ -111,5 +125,14 @@ export class Registry {
       if (row !== undefined) return { row, journal };
     }
     return undefined;
+  }
+}
+
+function remember(ids: Set<string>, id: string): void {
+  ids.add(id);
+  if (ids.size <= REMEMBERED_MAX) return;
+  for (const oldest of ids) {
+    ids.delete(oldest);
+    return;
   }
 }

@@ -20,11 +20,13 @@ import { type Accepted, Admission, type Caller } from "./admission.ts";
 import type { ControlTool } from "./control-tool.ts";
 import type { EngineContext } from "./context.ts";
 import type { Delivery } from "./delivery.ts";
+import type { Held } from "./held.ts";
 import type { Line } from "./line.ts";
 import type { Member } from "./member.ts";
 import type { LiveCall, Waiter } from "./live-call.ts";
 import type { Outgoing } from "./outgoing.ts";
 import type { Registry } from "./registry.ts";
+import { BY_CALLER, TakenBack } from "./taken-back.ts";
 
 export interface RequestsParts {
   readonly line: Line;
@@ -32,6 +34,7 @@ export interface RequestsParts {
   readonly canResume: boolean;
   readonly registry: Registry;
   readonly delivery: Delivery;
+  readonly held: Held;
   readonly controlTool: ControlTool | undefined;
   readonly outgoing: Outgoing;
 }
@@ -44,12 +47,14 @@ export class Requests {
   readonly #parts: RequestsParts;
   readonly #admission: Admission;
   readonly #open = new Map<string, Accepted>();
+  readonly #takenBack: TakenBack;
 
   constructor(context: EngineContext, parts: RequestsParts) {
     this.#context = context;
     this.#parts = parts;
     const { registry, delivery, line, member } = parts;
     this.#admission = new Admission(context, registry, delivery, line, member);
+    this.#takenBack = new TakenBack(context, parts, (id, cause) => this.#takeBack(id, cause));
   }
 
   call(request: RequestMessage, tool: string | undefined, stream: ClientStream): void {
@@ -114,12 +119,13 @@ export class Requests {
     });
   }
 
-  /** The client cancelled a request; there will be no answer to it. */
+  /**
+   * The client cancelled a request; there will be no answer to it. It may be one that a dead process was
+   * asked, and that the client has not come back for.
+   */
   cancel(idText: string, reason: string): void {
-    const accepted = this.#open.get(idText);
-    if (accepted === undefined) return;
-    this.#open.delete(idText);
-    this.#detach(accepted, reason === "" ? BY_CALLER : `${BY_CALLER}: ${reason}`);
+    const cause = reason === "" ? BY_CALLER : `${BY_CALLER}: ${reason}`;
+    if (!this.#takeBack(idText, cause)) this.#takenBack.find(idText, cause);
   }
 
   /** The client came back for a call that runs or waits: its answer goes to this stream. */
@@ -152,6 +158,14 @@ export class Requests {
 
   get size(): number {
     return this.#open.size;
+  }
+
+  #takeBack(idText: string, cause: string): boolean {
+    const accepted = this.#open.get(idText);
+    if (accepted === undefined) return false;
+    this.#open.delete(idText);
+    this.#detach(accepted, cause);
+    return true;
   }
 
   #caller(idText: string, stream: ClientStream, shape: (text: string) => string): Caller {
@@ -227,6 +241,7 @@ export class Requests {
     const line = registry.find(call.row.id)?.line ?? this.#parts.line;
     call.waiters.delete(waiter);
     line.keeper.left(call, waiter);
+    if (cause !== undefined && !waiter.isRepeat) registry.tookBack(call.row.id);
     const isNeeded = call.waiters.size > 0 || call.row.acknowledgedAt !== undefined;
     if (cause !== undefined && !isNeeded) {
       line.dispatcher.cancel(call, cause).catch(this.#context.fatal);
@@ -234,6 +249,3 @@ export class Requests {
     delivery.nobodyWaits(call);
   }
 }
-
-/** How the cause of a call begins that its own caller took back: nobody wants to hear of it. */
-export const BY_CALLER = "cancelled by its caller";

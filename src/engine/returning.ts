@@ -7,6 +7,7 @@
  *      not run anything twice.
  */
 import { type CallRow, isTerminal } from "../core/call.ts";
+import { wasAskedIn } from "../core/session.ts";
 import type { ClientStream } from "../ports.ts";
 import { parseMessage } from "../wire/message.ts";
 import type { EngineContext } from "./context.ts";
@@ -18,7 +19,8 @@ import type { Member } from "./member.ts";
 import { heldWords, ownAnswer, storedReply, wordsFor } from "./outbox.ts";
 import type { Outgoing } from "./outgoing.ts";
 import type { Recalled, Registry } from "./registry.ts";
-import { BY_CALLER, type Requests } from "./requests.ts";
+import type { Requests } from "./requests.ts";
+import { BY_CALLER } from "./taken-back.ts";
 
 export interface ReturningParts {
   readonly line: Line;
@@ -54,7 +56,7 @@ export class Returning {
 
   async #look(id: string, stream: ClientStream): Promise<boolean> {
     const recalled = await this.#parts.registry.recall(id);
-    if (recalled === undefined || !this.#isOwn(recalled.row)) return false;
+    if (recalled === undefined || !this.#isWanted(recalled.row)) return false;
     return (
       this.#takeUp(recalled.row, stream) ||
       this.#give(recalled, stream) ||
@@ -69,7 +71,7 @@ export class Returning {
       const filter = { sessionId: member.session.id, isUndelivered: true, limit: MISSED_MAX };
       const rows = [...(await journal.list(filter))].sort((a, b) => a.seq - b.seq);
       for (const row of rows) {
-        if (!this.#isOwn(row) || this.#isTakenBack(row)) continue;
+        if (!this.#isWanted(row)) continue;
         // A person's repetition answers no request of the client's.
         if (row.redriveOf !== undefined) continue;
         // Its answer may have crossed this look on the way, or said that the call runs late.
@@ -80,16 +82,11 @@ export class Returning {
     }
   }
 
-  /** Ids of an earlier session of this client would mean something else to it now. */
-  #isOwn({ sessionId, acceptedAt }: CallRow): boolean {
-    const { session } = this.#parts.member;
-    return sessionId === session.id && acceptedAt >= session.createdAt;
-  }
-
-  /** Its client does not want to hear of it: it ended by that, or is still waited for in vain. */
-  #isTakenBack({ id, cause }: CallRow): boolean {
-    const givenUp = this.#parts.registry.find(id)?.call.givenUp;
-    return (givenUp ?? cause)?.startsWith(BY_CALLER) === true;
+  /** Asked in this session, and not taken back. */
+  #isWanted(row: CallRow): boolean {
+    const { registry, member } = this.#parts;
+    if (!wasAskedIn(member.session, row) || registry.wasTakenBack(row.id)) return false;
+    return row.cause?.startsWith(BY_CALLER) !== true;
   }
 
   /** A call that runs or waits. `row`: as it is on disk, with its payload. */

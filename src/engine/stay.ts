@@ -255,16 +255,10 @@ export class Stay {
 
   #serve(session: SessionRow, line: Line): Served {
     const member = line.join(session, this.#client);
-    const { registry, delivery, controlTool } = this.#hooks;
-    const requests = new Requests(this.#context, {
-      line,
-      member,
-      canResume: this.outgoing.link.canResume,
-      registry,
-      delivery,
-      controlTool,
-      outgoing: this.outgoing,
-    });
+    const { outgoing } = this;
+    const { canResume } = outgoing.link;
+    const parts = { ...this.#hooks, line, member, canResume, outgoing };
+    const requests = new Requests(this.#context, parts);
     const served = { line, member, requests };
     this.#served = served;
     this.#hooks.onBegun(this, session.id);

@@ -2,10 +2,10 @@
  * Where a new journal of an upstream is made: under the lock of a number that nobody used, which a
  * process that starts meanwhile passes over.
  */
-import { existsSync } from "node:fs";
 import { JournalError, RefusedError } from "../base/errors.ts";
 import {
   draftNumbers,
+  isUsed,
   journalFiles,
   journalNumbers,
   makeFolders,
@@ -58,13 +58,7 @@ export function claimPlace(driver: Driver, folder: string, upstreamDigest: strin
     const files = journalFiles(folder, upstreamDigest, number);
     const lock = tryLock(driver, files.lockPath);
     if (lock === undefined) continue;
-    if (isUnused(files)) return { files, lock };
+    if (!isUsed(files)) return { files, lock };
     lock.release();
   }
-}
-
-/** Nothing is left of a journal that was moved away either: its WAL would be taken for the new one's. */
-function isUnused({ path, highWaterPath, abandonedPath }: JournalFiles): boolean {
-  const paths = [path, `${path}-wal`, `${path}-shm`, highWaterPath, abandonedPath];
-  return !paths.some((one) => existsSync(one));
 }

@@ -44,6 +44,14 @@ export function journalFiles(folder: string, upstreamDigest: string, number: num
   };
 }
 
+/**
+ * Something is there of a journal, or is left of one that was moved away: its WAL would be taken for a
+ * new one's, and its mark tell of it.
+ */
+export function isUsed({ path, highWaterPath, abandonedPath }: JournalFiles): boolean {
+  return [path, `${path}-wal`, `${path}-shm`, highWaterPath, abandonedPath].some(existsSync);
+}
+
 /** Numbers of the journals of an upstream, ascending. */
 export function journalNumbers(folder: string, upstreamDigest: string): number[] {
   return numbersOf(folder, upstreamDigest, /^([1-9][0-9]*)\.db$/);

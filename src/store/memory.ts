@@ -188,12 +188,13 @@ class MemoryJournal implements Journal {
     return deleted;
   }
 
-  /** Deletes the oldest ended rows until the others are within the bound. */
+  /** Deletes the oldest ended rows, delivered ones first, until the others are within the bound. */
   #shrink(bytesMax: number): number {
     const rows = [...this.#rows.values()];
     let bytes = rows.reduce((sum, row) => sum + bytesOf(row), 0);
     let deleted = 0;
-    for (const row of rows.sort((a, b) => a.seq - b.seq)) {
+    const isKept = ({ deliveredAt }: CallRow) => (deliveredAt === undefined ? 1 : 0);
+    for (const row of rows.sort((a, b) => isKept(a) - isKept(b) || a.seq - b.seq)) {
       if (bytes <= bytesMax) break;
       if (row.settledAt === undefined) continue;
       this.#rows.delete(row.id);

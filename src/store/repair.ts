@@ -21,7 +21,7 @@ import {
 } from "node:fs";
 import { dirname } from "node:path";
 import { JournalError, RefusedError, errorText } from "../base/errors.ts";
-import { journalFiles, journalNumbers } from "./layout.ts";
+import { isUsed, journalFiles, journalNumbers } from "./layout.ts";
 import type { JournalFiles } from "./layout.ts";
 import { HighWaterFile } from "./marks.ts";
 import { didText, isInFile, mendDatabase, mendFile } from "./repair/mend.ts";
@@ -260,8 +260,8 @@ function takeNumber(
     const lock = tryLock(driver, files.lockPath);
     if (lock === undefined) continue;
     try {
+      if (isUsed(files)) continue;
       // A link fails where the name is taken.
-      if (existsSync(files.path)) continue;
       linkSync(draft, files.path);
       const mark = new HighWaterFile(files.highWaterPath);
       const db = openReading(driver, files.path);

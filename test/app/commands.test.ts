@@ -90,7 +90,7 @@ describe("holdfast status", () => {
     const parsed = JSON.parse(out) as Record<string, Record<string, unknown>[]>;
     expect(Object.keys(parsed)).toEqual(["proxies", "journals"]);
     expect(Object.keys(parsed["proxies"]?.[0] ?? {})).toEqual(
-      "version pid startedAt now upstreamName health reasons upstreams sessions heldForPerson journal calls failures".split(
+      "version pid startedAt now upstreamName health reasons upstreams sessions heldForPerson journal takenOn calls failures".split(
         " ",
       ),
     );
@@ -101,7 +101,7 @@ describe("holdfast status", () => {
 
   test("shows what dead proxies left, and leaves out journals that somebody has", async () => {
     const folder = testFolder();
-    await proxy(folder);
+    await proxy(folder, [], makeStatus({ takenOn: ["/taken-on.db"] }));
     const { code, out } = await run(
       folder,
       ["status"],
@@ -109,6 +109,7 @@ describe("holdfast status", () => {
         makeSummary({ path: "/dead.db", counts: { queued: 3, in_doubt: 1, done: 9 } }),
         makeSummary({ path: "/idle.db" }),
         makeSummary({ path: "/owned.db", ownerPid: 1, counts: { queued: 1 } }),
+        makeSummary({ path: "/taken-on.db", counts: { queued: 1 } }),
         makeSummary({ path: makeStatus().journal.path ?? "", counts: { queued: 1 } }),
         makeSummary({ path: "/bad.db", counts: {}, problem: "file is not a database" }),
       ),
@@ -116,7 +117,7 @@ describe("holdfast status", () => {
     expect(code).toBe(1);
     expect(out).toContain("  github; queued 3, in_doubt 1  /dead.db\n");
     expect(out).toContain("  github; nothing; cannot be read: file is not a database  /bad.db\n");
-    for (const other of ["/idle.db", "/owned.db"]) expect(out).not.toContain(other);
+    for (const other of ["/idle.db", "/owned.db", "/taken-on.db"]) expect(out).not.toContain(other);
     // The proxy's own journal stands in the proxy's block only.
     expect(out.split("/state/journals/1.db")).toHaveLength(2);
   });

@@ -357,4 +357,20 @@ describe("mustSync", () => {
     expect(mustSync(told, change("settle"))).toBe(true);
     expect(mustSync(told, change("deliver"))).toBe(false);
   });
+
+  it("what says that a read was not executed does: it would run after a power loss", () => {
+    const read = aRow({ safety: "read" });
+    const of = { id: read.id, at: AT, cause: "gone" };
+    const settled = { ...of, kind: "settle", attempt: 1, state: "failed", reply: "" } as const;
+    const says: [CallChange, boolean][] = [
+      [{ ...of, kind: "expire" }, true],
+      [{ ...of, kind: "cancel", from: "queued", mayHaveRun: false }, true],
+      [{ ...of, kind: "cancel", from: "sent", mayHaveRun: true }, false],
+      [{ ...of, kind: "bury", reason: "tool_changed" }, true],
+      [{ ...of, kind: "bury", reason: "outcome_unknown" }, false],
+      [{ ...settled, executed: "no" }, true],
+      [{ ...settled, executed: "unknown" }, false],
+    ];
+    for (const [what, isSynced] of says) expect(mustSync(read, what)).toBe(isSynced);
+  });
 });

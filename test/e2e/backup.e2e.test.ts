@@ -1,5 +1,6 @@
 /** `holdfast backup`, `snapshots` and `restore`, with proxies running, killed, and on another machine. */
 import { mkdirSync, readFileSync, readdirSync, renameSync, writeFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { describe, expect } from "vitest";
 import type { ProxyStatus } from "../../src/core/status.ts";
 import { configure, ledgerEntry, startDaemon, visit } from "../support/daemon.ts";
@@ -86,6 +87,9 @@ describe("a journal that is restored on another machine", () => {
       expect(lab.nonces().filter((nonce) => nonce === "write" || nonce === "set")).toEqual([]);
 
       const listed = JSON.parse(await look("calls", "list", "--json")) as { calls: ListedCall[] };
+      // The journal that was restored is the running proxy's: its calls are told by nobody else.
+      expect(new Set(listed.calls.map(({ id }) => id)).size).toBe(listed.calls.length);
+      expect(await look("status")).not.toContain("Left by proxies that do not run");
       const held = listed.calls.find(({ tool, state }) => tool === "append" && state === "queued");
       const retried = await command(lab, ["calls", "retry", held?.id ?? ""], elsewhere);
       expect(retried.code).toBe(0);
@@ -115,6 +119,19 @@ describe("a journal that is restored on another machine", () => {
       expect(lab.nonces().toSorted()).toEqual(["done", "read", "write"]);
     },
   );
+});
+
+describe("what is no snapshot, or no folder of them,", () => {
+  labTest("is refused in words", async (lab) => {
+    const file = lab.path("file");
+    writeFileSync(file, "");
+    const restored = await command(lab, ["restore", dirname(file)]);
+    expect([restored.code, restored.stdout]).toEqual([1, ""]);
+    expect(restored.stderr).toMatch(/^holdfast: the snapshot .* can't be read: EISDIR[^\n]*\n$/);
+    const listed = await command(lab, ["snapshots", file]);
+    expect([listed.code, listed.stdout]).toEqual([1, ""]);
+    expect(listed.stderr).toMatch(/^holdfast: the snapshots in .* can't be listed: [^\n]*\n$/);
+  });
 });
 
 describe("on the same machine", () => {

@@ -3,7 +3,7 @@ import { deferred } from "../../src/base/async.ts";
 import { describe, expect, it } from "vitest";
 import { JournalError } from "../../src/base/errors.ts";
 import { failure } from "../../src/core/failure.ts";
-import type { JsonObject } from "../../src/wire/message.ts";
+import { type JsonObject, parseMessage } from "../../src/wire/message.ts";
 import { begin, begun, HTTP, WS } from "../support/guests.ts";
 import { Stage, type ScriptedClient } from "../support/stage.ts";
 
@@ -413,6 +413,95 @@ describe("a client that took a call back and reconnects", () => {
     await stage.world.advance(20_000);
     expect((await stage.row("w")).state).toBe("cancelled");
     expect(client.answerTo(id)).toBeUndefined();
+  });
+});
+
+describe("a call that a dead proxy left and its client takes back before it has come back for it", () => {
+  async function left(tool: string): Promise<[Stage, ScriptedClient, number]> {
+    const [stage, client] = await begun(HTTP);
+    stage.upstream.kill(away);
+    const id = client.call(tool, "left");
+    await stage.world.advance(10);
+    return [stage, client, id];
+  }
+
+  it.each(["read", "write"])("is not sent any more (TB1): a %s", async (tool) => {
+    const [stage, client, id] = await left(tool);
+    const after = await (await stage.next()).start();
+    const back = await after.returning(HTTP);
+    back?.cancel(id);
+    await after.world.advance(10);
+    expect(await after.row("left")).toMatchObject({ state: "cancelled", executed: "no" });
+    after.upstream.down = undefined;
+    const callId = client.accepted.get(String(id)) ?? "none";
+    expect(await back?.handler.resume([callId], back.stream())).toEqual([callId]);
+    await after.world.advance(30_000);
+    expect(after.upstream.ledger).toEqual([]);
+    expect(back?.answerTo(id)).toBeUndefined();
+  });
+
+  it("is not answered either where it was in flight again", async () => {
+    const [stage, client] = await begun(HTTP);
+    stage.upstream.keeps.add("read");
+    const id = client.call("read", "left");
+    await stage.world.advance(30);
+    const after = await (await stage.next()).start();
+    const back = await after.returning(HTTP);
+    back?.handler.receive(parseMessage('{"jsonrpc":"2.0","id":"p","method":"tools/list"}'));
+    await after.world.advance(2_000);
+    expect(after.upstream.ledger).toHaveLength(2);
+    back?.cancel(id);
+    await after.world.advance(10);
+    expect(after.upstream.methods).toContain("notifications/cancelled");
+    const callId = client.accepted.get(String(id)) ?? "none";
+    expect(await back?.handler.resume([callId], back.stream())).toEqual([callId]);
+    after.upstream.answer("left");
+    await after.world.advance(30_000);
+    expect(back?.answerTo(id)).toBeUndefined();
+  });
+
+  it("is taken back although its client comes back for it at that moment", async () => {
+    const [stage, client, id] = await left("write");
+    const after = await (await stage.next()).start();
+    const back = await after.returning(HTTP);
+    const callId = client.accepted.get(String(id)) ?? "none";
+    back?.cancel(id);
+    await back?.handler.resume([callId], back.stream());
+    after.upstream.down = undefined;
+    await after.world.advance(30_000);
+    expect(after.upstream.ledger).toEqual([]);
+    expect(back?.answerTo(id)).toBeUndefined();
+  });
+
+  it("is taken back while it waits for a person, too", async () => {
+    const [stage, , id] = await left("write");
+    const after = await (await stage.next({ credentials: "other" })).start();
+    const back = await after.returning(HTTP);
+    back?.cancel(id);
+    await after.world.advance(10);
+    expect(await after.row("left")).toMatchObject({ state: "cancelled", executed: "no" });
+    expect((await after.proxy.control.status()).heldForPerson).toBe(0);
+  });
+
+  it("is not another session's, which uses the same id", async () => {
+    const [stage, , id] = await left("write");
+    const after = await (await stage.next()).start();
+    const other = await begin(after, { ...HTTP, key: "another" });
+    other.cancel(id);
+    await after.world.advance(10);
+    expect((await after.row("left")).state).toBe("queued");
+  });
+
+  it("runs all the same where its client was told that it runs late", async () => {
+    const [stage, , id] = await left("note");
+    await stage.world.advance(50_000);
+    const after = await (await stage.next()).start();
+    const back = await after.returning(HTTP);
+    back?.cancel(id);
+    await after.world.advance(10);
+    after.upstream.down = undefined;
+    await after.world.advance(60_000);
+    expect(after.upstream.ledger).toHaveLength(1);
   });
 });
 

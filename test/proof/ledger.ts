@@ -44,7 +44,7 @@ export interface Ledger {
   readonly rows: ReadonlyMap<string, RowHistory>;
   /** Every row of every journal. */
   readonly histories: readonly RowHistory[];
-  /** Some rows can't be told to belong to any call. */
+  /** Of some rows it can't be told to which call they belong: their requests were dropped before. */
   readonly hasUnlinked: boolean;
   readonly incarnations: number;
   /** Whose each session of a client is. */
@@ -181,7 +181,7 @@ export function ledgerOf(evidence: Evidence): Ledger {
   let hasUnlinked = false;
   for (const history of histories) {
     history.nonce ??= byRequest.get(lastOf(history).upstreamId ?? "");
-    if (history.nonce === undefined) hasUnlinked = true;
+    if (history.nonce === undefined) hasUnlinked ||= isUnread(history);
     else if (rows.get(history.id) === history) groups.of(history.nonce).rows.push(history);
   }
   for (const group of groups.byNonce.values()) group.asks.sort(byTime);
@@ -200,6 +200,10 @@ export function ledgerOf(evidence: Evidence): Ledger {
     setBackMs: evidence.rules?.setBackMs ?? 0,
   };
 }
+
+/** Nobody saw its request, so that it may be any call's; one that was seen without a nonce is none's. */
+const isUnread = ({ versions }: RowHistory): boolean =>
+  versions.every(({ request }) => request === "");
 
 const byTime = (a: Asked, b: Asked) => (a.at ?? 0) - (b.at ?? 0);
 

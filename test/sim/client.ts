@@ -58,6 +58,8 @@ export abstract class Client {
   #handshakeId: string | undefined;
   #orders = 0;
   #isTrying = false;
+  /** Calls that it takes back as soon as it can. */
+  protected readonly regretted = new Set<Ask>();
 
   constructor(parts: ClientParts) {
     this.parts = parts;
@@ -211,9 +213,18 @@ export abstract class Client {
     };
   }
 
+  /** Takes a call back; while it is away, as the first that it says when it is back. */
   withdraw(ask: Ask): void {
     const { house } = this;
-    if (house === undefined || house.isDead || !this.#isReady) return;
+    if (!this.#isReady) {
+      this.regretted.add(ask);
+      this.#waiting.push(() => {
+        this.regretted.delete(ask);
+        if (this.open().includes(ask)) this.withdraw(ask);
+      });
+      return;
+    }
+    if (house === undefined || house.isDead) return;
     const [requestId] = [...this.byId].find(([, one]) => one === ask) ?? [];
     if (requestId === undefined) return;
     const params = { requestId: Number(requestId) };
@@ -241,7 +252,8 @@ export abstract class Client {
 
   /** It ends its session: what is under way may not be answered any more. */
   protected leaves(): void {
-    const nonces = this.open().map(({ nonce }) => nonce);
+    const late = [...this.byId.values()].filter(({ told }) => told.at(-1)?.executed === "pending");
+    const nonces = [...this.open(), ...late].map(({ nonce }) => nonce);
     this.parts.ledger.fault("client left", nonces);
   }
 

@@ -54,17 +54,23 @@ export class HttpClient extends Client {
 
   /** It asks for the answers that it has not got, by the ids of their calls. */
   #return(house: House): void {
-    for (const ask of this.open()) {
-      if (ask.callId === undefined) ask.isAbandoned = true;
-      else this.#askFor(house, ask, ask.callId);
-    }
+    const regretted = new Set(this.regretted);
+    const isToCome = (ask: Ask) => !regretted.has(ask);
+    for (const ask of this.open()) if (isToCome(ask)) this.#askAgain(house, ask);
     this.ready();
+    // Its streams come back for these, too, though it has just taken them back.
+    for (const ask of regretted) if (ask.told.length === 0) this.#askAgain(house, ask);
+  }
+
+  #askAgain(house: House, ask: Ask): void {
+    if (ask.callId === undefined) ask.isAbandoned = true;
+    else this.#askFor(house, ask, ask.callId);
   }
 
   #askFor(house: House, ask: Ask, callId: string): void {
     const { handler } = this;
     handler?.resume([callId], this.#stream(house, ask)).then((unknown) => {
-      if (house.isDead || unknown.length === 0 || ask.told.length > 0) return;
+      if (house.isDead || unknown.length === 0 || ask.told.length > 0 || ask.isCancelled) return;
       this.parts.ledger.fault(`nothing known of ${callId}`, [ask.nonce]);
     }, house.fatal);
   }
@@ -172,6 +178,8 @@ export class HttpClient extends Client {
   }
 
   bereave(): void {
+    // Nobody can come back for what has no id.
+    for (const ask of this.open()) if (ask.callId === undefined) ask.isAbandoned = true;
     this.#breakOff();
     this.handler = undefined;
     if (this.#key === undefined) this.#forget();

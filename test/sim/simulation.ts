@@ -192,19 +192,8 @@ class Simulation {
 
   #afterDeath(label: string): void {
     const rows = this.#view(label);
-    this.#forgetWithdrawals(rows);
     const requests = new Set(rows.map(({ request }) => request));
     for (const client of this.#clients) client.bereave(requests);
-  }
-
-  /** A cancellation is not recorded by itself: what it did not end is forgotten with the process. */
-  #forgetWithdrawals(rows: readonly CallRow[]): void {
-    for (const ask of this.#ledger.asks) {
-      const row = rows.find(({ request }) => request === ask.text);
-      if (!ask.isCancelled || row === undefined || row.state === "cancelled") continue;
-      delete ask.cancelledAt;
-      delete ask.cancelledAtMs;
-    }
   }
 
   #losePower(): void {
@@ -398,7 +387,8 @@ class Simulation {
       this.#isOver = false;
       this.#start();
       const { holdMs, deferTtlMs } = this.#plan.knobs;
-      await this.#world.advance(holdMs + deferTtlMs + 10_000);
+      // A clock that was set back gives them so much more time.
+      await this.#world.advance(holdMs + deferTtlMs + 10_000 + setBackIn(this.#plan));
       await this.#lastEnd();
     }
   }

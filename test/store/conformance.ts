@@ -315,6 +315,24 @@ export function exerciseStore(name: string, open: () => Promise<Journal>): void 
       expect(await journal.find(live.id)).toEqual(live);
     });
 
+    it("over the bound leaves what nobody was given while there is anything else", async () => {
+      const journal = await fresh();
+      const reply = "r".repeat(10_000);
+      const ids: string[] = [];
+      for (let i = 0; i < 100; i++) {
+        const { id } = await bring(journal, ROADS.sent);
+        const how = { attempt: 1, state: "done", executed: "yes", reply, at } as const;
+        await journal.apply({ kind: "settle", id, ...how }, false);
+        if (i >= 10) await journal.apply({ kind: "deliver", id, at }, false);
+        ids.push(id);
+      }
+      expect(await journal.prune(NOW, NOW, 500_000)).toBeGreaterThanOrEqual(40);
+      const left = (await journal.list({})).map(({ id }) => id).toReversed();
+      expect(left.slice(0, 10)).toEqual(ids.slice(0, 10));
+      expect(left.slice(10)).toEqual(ids.slice(110 - left.length));
+      expect(await journal.prune(NOW, NOW, 0)).toBe(left.length);
+    });
+
     it("takes what is new in between, and goes through many calls", async () => {
       const journal = await fresh();
       const calls = Array.from({ length: 1200 }, () => aCall());

@@ -437,3 +437,17 @@ function damagePageOf(path: string, seq: number): void {
   }
   rmSync(`${path}-shm`, { force: true });
 }
+
+it("takes no number for what it rebuilds that something is left of, such as a WAL", async () => {
+  const { folder } = await aStateFolder();
+  const elsewhere = anEmptyFolder();
+  const other = await openOwn(elsewhere);
+  await other.admit(aCall());
+  // A journal was moved away without its WAL, which SQLite would take for the new one's.
+  copyFileSync(pathOf(elsewhere, "1.db-wal"), pathOf(folder, "2.db-wal"));
+  await other.close();
+  damage(folder, "fact");
+  const { repairs } = await look(folder, true);
+  expect(repairs[0]?.rebuilt?.path).toBe(pathOf(folder, "3.db"));
+  expect(await readCalls(pathOf(folder, "3.db"), {})).toHaveLength(4);
+});

@@ -7,10 +7,12 @@ import type { RecoveryReport } from "../../src/core/status.ts";
 import { openJournals } from "../../src/store/folder.ts";
 import type { Journals } from "../../src/store/folder.ts";
 import { openForCommand, readJournals } from "../../src/store/reader.ts";
+import { writeHead } from "../../src/store/snapshot/format.ts";
 import { makeSnapshot } from "../../src/store/snapshot/make.ts";
 import { restoreSnapshot } from "../../src/store/snapshot/restore.ts";
 import type { RestorePlan } from "../../src/store/snapshot/restore.ts";
 import { defaultShelf } from "../../src/store/snapshot/shelf.ts";
+import { readSnapshotHeader } from "../../src/store/snapshot/unpack.ts";
 import { aSession } from "../support/builders.ts";
 import { aCall, aFolder, aLog, world } from "./builders.ts";
 import { startChild } from "./children.ts";
@@ -232,6 +234,16 @@ describe("nothing is restored", () => {
     const there = aFolder();
     await restore(path, there);
     await expect(restore(path, there)).rejects.toThrow(/restored already, as .*1\.db/);
+  });
+
+  it("without room for all that its head says is in it", async () => {
+    const { path } = await snapshotOf([]);
+    const bytes = readFileSync(path);
+    writeHead({ ...readSnapshotHeader(path), databaseBytes: 1e15 }).copy(bytes);
+    writeFileSync(path, bytes);
+    const there = aFolder();
+    await expect(restore(path, there)).rejects.toThrow(/no room to restore it in .*MiB have to be/);
+    expect(readdirSync(defaultShelf(there))).toEqual(["lock.db"]);
   });
 
   it("by halves: killed at any instant there is no journal or a whole one, 20 times", async () => {

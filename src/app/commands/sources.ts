@@ -148,7 +148,7 @@ async function findSources(folders: Folders, outside: Outside): Promise<CallSour
   const sources: CallSource[] = [];
   const owned = new Set<string | undefined>();
   for (const { client, status } of await runningProxies(folders, outside)) {
-    owned.add(status.journal.path);
+    for (const path of [status.journal.path, ...status.takenOn]) owned.add(path);
     sources.push({
       name: status.upstreamName,
       status,

@@ -20,7 +20,7 @@ export interface StatusOptions {
 /** What `--json` prints. */
 interface Overview {
   readonly proxies: readonly (ProxyStatus | { readonly path: string; readonly error: string })[];
-  /** Journals without a living owner. */
+  /** Journals that no process has. */
   readonly journals: readonly JournalSummary[];
 }
 
@@ -37,7 +37,7 @@ async function look(folders: Folders, outside: Outside): Promise<Overview> {
     return proxy.status;
   });
   const owned = new Set(
-    proxies.flatMap((proxy) => ("journal" in proxy ? [proxy.journal.path] : [])),
+    proxies.flatMap((proxy) => ("journal" in proxy ? [proxy.journal.path, ...proxy.takenOn] : [])),
   );
   const journals = (await (await outside.journals(folders.state)).list()).filter(
     (journal) => journal.ownerPid === undefined && !owned.has(journal.path),

@@ -1,21 +1,73 @@
 /**
  * The journals here that hold the same calls as a snapshot: the one it was made of, and earlier restores.
  * Each is locked until `release`, so that none comes to life meanwhile. None is opened but by SQLite.
+ * Others may have the same calls under an id of their own: one that was rebuilt or imported, or was
+ * restored for another upstream. Those are known by the calls.
  */
 import { existsSync } from "node:fs";
 import { RefusedError, errorText } from "../../base/errors.ts";
 import type { SnapshotHeader } from "../../core/snapshot.ts";
-import { journalFiles, journalNumbers } from "../layout.ts";
+import { journalFiles, journalNumbers, upstreamsWithJournals } from "../layout.ts";
 import type { JournalFiles } from "../layout.ts";
 import { HighWaterFile } from "../marks.ts";
 import { countLiveIn } from "../reader.ts";
-import { openReading } from "../sqlite/connection.ts";
+import { openReading, sqliteCode } from "../sqlite/connection.ts";
 import type { Driver } from "../sqlite/connection.ts";
 import { tryLock } from "../sqlite/lock.ts";
 import type { Lock } from "../sqlite/lock.ts";
 import { SideStatements } from "../sqlite/side-statements.ts";
 import { RESTORED, readRestoredFact } from "./prepare.ts";
 import type { RestoredFact } from "./prepare.ts";
+
+const LIVE = `delivered_at is null and state in ('queued', 'sent', 'tasked', 'in_doubt')
+  and seq not in (select seq from quarantine)`;
+
+/**
+ * Throws `RefusedError` with what to do where a call that lives in the unpacked database at `path` lives
+ * in any journal of the state folder, too (SR3).
+ */
+export function refuseIfTwice(driver: Driver, stateFolder: string, path: string): void {
+  const live = liveIdsOf(driver, path);
+  if (live.length === 0) return;
+  for (const digest of upstreamsWithJournals(stateFolder)) {
+    for (const number of journalNumbers(stateFolder, digest)) {
+      const other = journalFiles(stateFolder, digest, number).path;
+      const count = countOf(driver, other, live);
+      if (count === 0) continue;
+      throw new RefusedError(
+        `${count} calls of this snapshot live in ${other}, and would exist twice. Let that one's ` +
+          "proxy run them, withdraw them (holdfast calls cancel), or restore into another folder " +
+          "with --into.",
+      );
+    }
+  }
+}
+
+function liveIdsOf(driver: Driver, path: string): string[] {
+  const db = openReading(driver, path);
+  try {
+    return db.prepare(`select id from call where ${LIVE}`).pluck().all() as string[];
+  } finally {
+    db.close();
+  }
+}
+
+/** How many of these calls live in the journal at `path`; none in one that can't be read. */
+function countOf(driver: Driver, path: string, ids: readonly string[]): number {
+  try {
+    const db = openReading(driver, path);
+    try {
+      if (db.pragma("user_version", { simple: true }) === 0) return 0;
+      const find = db.prepare(`select 1 from call where id = ? and ${LIVE}`);
+      return ids.filter((id) => find.get(id) !== undefined).length;
+    } finally {
+      db.close();
+    }
+  } catch (error) {
+    if (sqliteCode(error) === undefined) throw error;
+    return 0;
+  }
+}
 
 interface Relative {
   readonly files: JournalFiles;

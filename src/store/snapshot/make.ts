@@ -15,7 +15,6 @@ import {
   openSync,
   readFileSync,
   renameSync,
-  statfsSync,
   statSync,
   writeSync,
 } from "node:fs";
@@ -28,19 +27,19 @@ import { JournalError, RefusedError, errorText } from "../../base/errors.ts";
 import type { World } from "../../base/world.ts";
 import type { KeptSnapshot, SnapshotHeader } from "../../core/snapshot.ts";
 import { isObject } from "../../wire/message.ts";
-import { journalFiles } from "../layout.ts";
+import { journalFiles, makeLastingFolder, syncFolder } from "../layout.ts";
 import { createPrivateFile, loadDriver, openReading } from "../sqlite/connection.ts";
 import type { Driver } from "../sqlite/connection.ts";
 import { SideStatements } from "../sqlite/side-statements.ts";
 import { HEAD_BYTES, shortened, writeHead } from "./format.ts";
 import {
+  RESERVE_BYTES,
   clearStaging,
+  demandRoom,
   lockShelf,
-  makePrivateFolder,
   partialPath,
   snapshotName,
   stagingOf,
-  syncFolder,
 } from "./shelf.ts";
 
 export interface SnapshotPlan {
@@ -67,8 +66,6 @@ export interface MadeSnapshot extends KeptSnapshot {
 
 /** Others at work on the same shelf are waited for so long. */
 const LOCK_WAIT_MS = 60_000;
-/** Twice the ballast: a snapshot must not be what fills the disk for the journal. */
-const RESERVE_BYTES = 64 * 1024 * 1024;
 const FILE_MAX_BYTES = 4 * 1024 * 1024;
 /**
  * Measured on 80 MB of journal: gzip 6 leaves 23 % at 96 MB/s, brotli 4 leaves 3 % at 600 MB/s, for its
@@ -90,7 +87,7 @@ export async function makeSnapshot(
   const folder = "shelf" in plan.to ? plan.to.shelf : dirname(plan.to.file);
   const startedAt = world.monotonic();
   try {
-    if ("shelf" in plan.to) makePrivateFolder(folder);
+    if ("shelf" in plan.to) makeLastingFolder(folder);
     const lock = lockShelf(driver, plan.stateFolder, LOCK_WAIT_MS);
     if (lock === undefined) {
       throw new RefusedError("another process makes or restores a snapshot; try again");
@@ -129,8 +126,8 @@ function copyJournal(driver: Driver, plan: SnapshotPlan, folder: string): Copied
     if (head.dbId === since?.dbId && head.commits === since.commits) return undefined;
     const bytes = databaseBytes(live);
     const reserve = plan.reserveBytes ?? RESERVE_BYTES;
-    demandRoom(dirname(copyPath), 2 * bytes + reserve);
-    demandRoom(folder, bytes + reserve);
+    demandRoom("for a snapshot", dirname(copyPath), 2 * bytes + reserve);
+    demandRoom("for a snapshot", folder, bytes + reserve);
     createPrivateFile(copyPath);
     live.prepare("vacuum into ?").run(copyPath);
   } finally {
@@ -147,16 +144,6 @@ function copyJournal(driver: Driver, plan: SnapshotPlan, folder: string): Copied
 function databaseBytes(db: Database): number {
   const pages = db.pragma("page_count", { simple: true }) as number;
   return pages * (db.pragma("page_size", { simple: true }) as number);
-}
-
-function demandRoom(folder: string, bytes: number): void {
-  const { bavail, bsize } = statfsSync(folder);
-  if (bavail * bsize >= bytes) return;
-  const mib = (count: number) => `${Math.ceil(count / 1048576)} MiB`;
-  throw new RefusedError(
-    `there is no room for a snapshot in ${folder}: ${mib(bytes)} have to be free, ` +
-      `${mib(bavail * bsize)} are`,
-  );
 }
 
 function describe(copy: Database, { upstreamDigest16, number }: SnapshotPlan): Copied {
@@ -221,7 +208,7 @@ async function write(
     closeSync(fd);
   }
   const path = finalPath(plan, at);
-  makePrivateFolder(dirname(path));
+  makeLastingFolder(dirname(path));
   renameSync(partial, path);
   syncFolder(dirname(path));
   return { path, at, bytes: HEAD_BYTES + header.contentBytes, header };

@@ -5,23 +5,30 @@
  * SR2. What is restored went backwards: its database says so itself, so that no call of it that changes
  *      something runs unless a person orders it, whatever files lie beside it.
  * SR3. A call exists once: while a proxy runs on the journal that the snapshot was made of, or calls
- *      live in it, or in an earlier restore of it, nothing is restored.
+ *      live in it, or in an earlier restore of it, nothing is restored; nor while a call of it lives in
+ *      any other journal of the state folder.
  * SR4. No file that is there is covered. The database appears under its name whole, by a rename, while
  *      its lock is held.
  */
-import { existsSync, linkSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { linkSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { JournalError, RefusedError, errorText } from "../../base/errors.ts";
 import type { World } from "../../base/world.ts";
 import type { RestoredFrom, SnapshotHeader } from "../../core/snapshot.ts";
-import { journalFiles, makeFolders } from "../layout.ts";
-import type { JournalFiles } from "../layout.ts";
+import { isUsed, journalFiles, makeFolders, syncFolder } from "../layout.ts";
 import { loadDriver } from "../sqlite/connection.ts";
 import type { Driver } from "../sqlite/connection.ts";
 import { tryLock } from "../sqlite/lock.ts";
 import { MIGRATIONS } from "../sqlite/migrations.ts";
-import { Lineage } from "./lineage.ts";
-import { defaultShelf, clearStaging, lockShelf, stagingOf, syncFolder } from "./shelf.ts";
+import { Lineage, refuseIfTwice } from "./lineage.ts";
+import {
+  RESERVE_BYTES,
+  clearStaging,
+  defaultShelf,
+  demandRoom,
+  lockShelf,
+  stagingOf,
+} from "./shelf.ts";
 import { prepareDatabase } from "./prepare.ts";
 import { readSnapshotHeader, unpackSnapshot } from "./unpack.ts";
 
@@ -91,6 +98,9 @@ async function restoreLocked(
 ): Promise<Restored> {
   const { stateFolder } = plan;
   const { restorePath } = stagingOf(stateFolder);
+  // By what its head says: more is not unpacked, and running proxies need what is free.
+  const bytes = header.databaseBytes + header.filesBytes;
+  demandRoom("to restore it", dirname(restorePath), bytes + RESERVE_BYTES);
   const files = await unpackSnapshot(plan.path, header, restorePath);
   const upstream = plan.upstreamDigest ?? header.journal.upstream;
   makeFolders(stateFolder, upstream);
@@ -103,6 +113,7 @@ async function restoreLocked(
       upstream,
       expectedSeq: Math.max(header.journal.seq, lineage.seq ?? 0),
     });
+    refuseIfTwice(driver, stateFolder, restorePath);
     const { added, kept } = placeFiles(plan, files);
     const path = place(driver, stateFolder, upstream, restorePath);
     const { notes } = lineage;
@@ -172,9 +183,4 @@ function place(driver: Driver, stateFolder: string, upstream: string, from: stri
     }
   }
   throw new JournalError("io", `${stateFolder} holds more than ${NUMBER_MAX} journals`);
-}
-
-/** Also where only a trace is left: a mark of another journal beside this one would be misread. */
-function isUsed({ path, highWaterPath, abandonedPath }: JournalFiles): boolean {
-  return [path, `${path}-wal`, `${path}-shm`, highWaterPath, abandonedPath].some(existsSync);
 }

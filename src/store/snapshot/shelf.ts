@@ -8,18 +8,11 @@
  * SH2. Retention never takes the newest snapshot of an upstream.
  */
 import { createHash } from "node:crypto";
-import {
-  closeSync,
-  existsSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readdirSync,
-  rmSync,
-  statSync,
-} from "node:fs";
+import { existsSync, readdirSync, rmSync, statSync, statfsSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { RefusedError } from "../../base/errors.ts";
 import type { KeptSnapshot } from "../../core/snapshot.ts";
+import { makeLastingFolder } from "../layout.ts";
 import type { Driver } from "../sqlite/connection.ts";
 import { tryLock } from "../sqlite/lock.ts";
 import type { Lock } from "../sqlite/lock.ts";
@@ -61,12 +54,22 @@ export function snapshotName(number: number, at: number): string {
 
 /** Undefined while another process makes or restores one, after `waitMs` of blocking this thread. */
 export function lockShelf(driver: Driver, stateFolder: string, waitMs: number): Lock | undefined {
-  makePrivateFolder(defaultShelf(stateFolder));
+  makeLastingFolder(defaultShelf(stateFolder));
   return tryLock(driver, join(defaultShelf(stateFolder), "lock.db"), waitMs);
 }
 
-export function makePrivateFolder(path: string): void {
-  mkdirSync(path, { recursive: true, mode: 0o700 });
+/** Twice the ballast: what is made must not be what fills the disk for the journals. */
+export const RESERVE_BYTES = 64 * 1024 * 1024;
+
+/** Throws `RefusedError` where so many bytes are not free in the folder. `what` they are for, in words. */
+export function demandRoom(what: string, folder: string, bytes: number): void {
+  const { bavail, bsize } = statfsSync(folder);
+  if (bavail * bsize >= bytes) return;
+  const mib = (count: number) => `${Math.ceil(count / 1048576)} MiB`;
+  throw new RefusedError(
+    `there is no room ${what} in ${folder}: ${mib(bytes)} have to be free, ` +
+      `${mib(bavail * bsize)} are`,
+  );
 }
 
 /** Removes what a killed process left. The caller holds the lock of the shelf. */
@@ -87,17 +90,6 @@ export function clearLeftStaging(driver: Driver, stateFolder: string, shelf: str
     clearStaging(stateFolder, shelf);
   } finally {
     lock.release();
-  }
-}
-
-/** A rename or a new name is on disk only once its folder is. Windows has no such thing. */
-export function syncFolder(path: string): void {
-  if (process.platform === "win32") return;
-  const fd = openSync(path, "r");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }
 

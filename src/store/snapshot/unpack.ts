@@ -21,21 +21,27 @@ const FILES_MAX_BYTES = 64 * 1024 * 1024;
 
 /** Throws `RefusedError`: it can't be read, is no snapshot, of a newer form, or damaged. */
 export function readSnapshotHeader(path: string): SnapshotHeader {
-  let fd: number;
+  const { head, bytes } = readStart(path);
+  const header = readHead(head, path);
+  const expected = HEAD_BYTES + header.contentBytes;
+  if (bytes !== expected) throw damaged(path, `it has ${bytes} bytes and not ${expected}`);
+  return header;
+}
+
+/** As much of the head as is there, and the size of the file. */
+function readStart(path: string): { readonly head: Buffer; readonly bytes: number } {
+  let fd: number | undefined;
   try {
     fd = openSync(path, "r");
+    const head = Buffer.alloc(HEAD_BYTES);
+    return {
+      head: head.subarray(0, readSync(fd, head, 0, HEAD_BYTES, 0)),
+      bytes: fstatSync(fd).size,
+    };
   } catch (error) {
     throw new RefusedError(`the snapshot ${path} can't be read: ${errorText(error)}`);
-  }
-  try {
-    const head = Buffer.alloc(HEAD_BYTES);
-    const header = readHead(head.subarray(0, readSync(fd, head, 0, HEAD_BYTES, 0)), path);
-    const bytes = fstatSync(fd).size;
-    const expected = HEAD_BYTES + header.contentBytes;
-    if (bytes !== expected) throw damaged(path, `it has ${bytes} bytes and not ${expected}`);
-    return header;
   } finally {
-    closeSync(fd);
+    if (fd !== undefined) closeSync(fd);
   }
 }
 

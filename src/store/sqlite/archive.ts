@@ -12,12 +12,12 @@ import {
   fstatSync,
   fsyncSync,
   ftruncateSync,
-  mkdirSync,
   openSync,
   readSync,
   writeSync,
 } from "node:fs";
 import { dirname } from "node:path";
+import { makeLastingFolder, syncFolder } from "../layout.ts";
 import { decodeRow } from "../rows.ts";
 import type { RowValues } from "../rows.ts";
 
@@ -37,7 +37,7 @@ export class Archive {
   append(rows: readonly Archived[], now: number): void {
     if (rows.length === 0) return;
     const path = `${this.#base}-${new Date(now).toISOString().slice(0, 7)}.jsonl`;
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    makeLastingFolder(dirname(path));
     const lines = rows.map(([of, values]) =>
       JSON.stringify({ archivedAt: now, of, call: decodeRow(values) }),
     );
@@ -48,6 +48,8 @@ export class Archive {
         // The line that a kill tore stays alone.
         writeWhole(fd, `${endsTorn(fd, before) ? "\n" : ""}${lines.join("\n")}\n`);
         fsyncSync(fd);
+        // What is synced in a new file would be lost with its name.
+        if (before === 0) syncFolder(dirname(path));
       } catch (error) {
         ftruncateSync(fd, before);
         throw error;

@@ -24,6 +24,7 @@ import {
   rowSum,
   textSum,
 } from "../rows.ts";
+import { syncFolder } from "../layout.ts";
 import type { JournalFiles } from "../layout.ts";
 import { HELD_MARK, broughtIn, heldMarkText } from "../held-mark.ts";
 import { openWriting, troubleOf } from "./connection.ts";
@@ -174,17 +175,6 @@ export class Draft {
 /** Of a file that no connection has open any more: closing it would drop that one's locks. */
 function syncFile(path: string): void {
   const fd = openSync(path, "r+");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
-  }
-}
-
-/** Windows opens no folders, and needs no sync of them. */
-function syncFolder(path: string): void {
-  if (process.platform === "win32") return;
-  const fd = openSync(path, "r");
   try {
     fsyncSync(fd);
   } finally {

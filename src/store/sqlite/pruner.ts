@@ -1,7 +1,7 @@
 /**
  * Retention in short steps: payloads of calls that ended long ago are dropped, the records of older
- * ones deleted, over the journal's own bound the oldest ended calls, and at last what belongs to no call
- * any more. What is archived first is not lost.
+ * ones deleted, over the journal's own bound the oldest ended calls, those first whose outcome was
+ * delivered, and at last what belongs to no call any more. What is archived first is not lost.
  *
  * E1. A step changes at most `CHANGED_MAX` calls and looks at `SEEN_MAX` of them, so that the writer
  *     is never kept from its work for long; the last step may look at all.
@@ -63,7 +63,7 @@ export class Pruner {
       .prepare(
         `select seq, id, octet_length(request) + ifnull(octet_length(reply), 0) from call
          where seq not in (select seq from quarantine)
-           and state in ${ENDED}
+           and state in ${ENDED} and (delivered_at is not null) = ?
          order by seq limit ${CHANGED_MAX}`,
       )
       .raw();
@@ -86,15 +86,24 @@ export class Pruner {
 
   /** One step at the end of all, and again as long as the journal is over its bound. */
   #shrink({ bytesMax }: Retention, after: number, now: number): Pruned | undefined {
-    let excess = bytesMax === null ? 0 : this.#usedBytes() - bytesMax;
-    const found: Found[] = [];
+    const excess = bytesMax === null ? 0 : this.#usedBytes() - bytesMax;
     if (excess <= 0) return undefined;
-    for (const [seq, id, bytes] of this.#oldest.iterate() as Iterable<[number, string, number]>) {
-      found.push([seq, id, 1]);
-      excess -= bytes;
-      if (excess <= 0) break;
-    }
+    const delivered = this.#findOldest(1, excess);
+    const found = delivered.length > 0 ? delivered : this.#findOldest(0, excess);
     return found.length === 0 ? undefined : this.#take(found, after, now);
+  }
+
+  /** The oldest ended calls, of those that were delivered or the others, up to `excess` bytes. */
+  #findOldest(isDelivered: 0 | 1, excess: number): Found[] {
+    const found: Found[] = [];
+    let left = excess;
+    const oldest = this.#oldest.iterate(isDelivered) as Iterable<[number, string, number]>;
+    for (const [seq, id, bytes] of oldest) {
+      found.push([seq, id, 1]);
+      left -= bytes;
+      if (left <= 0) break;
+    }
+    return found;
   }
 
   /** Pages that were freed stay in the file, and are used again: they don't count. */

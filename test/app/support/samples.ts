@@ -81,6 +81,7 @@ export function makeStatus(overrides: Partial<ProxyStatus> = {}): ProxyStatus {
       commits: 240,
       rows: 120,
     },
+    takenOn: [],
     recovery: undefined,
     snapshots: undefined,
     calls: { accepted: 120, answered: 119, expired: 0, outcomeUnknown: 0, refused: 0 },

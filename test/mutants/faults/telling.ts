@@ -72,9 +72,9 @@ export const TELLING: readonly Mutant[] = [
     says: "a client that comes back is given what other sessions missed",
     edits: [
       {
-        file: "engine/returning.ts",
-        find: "    return sessionId === session.id && acceptedAt >= session.createdAt;",
-        replace: '    return sessionId !== "" && acceptedAt >= session.createdAt;',
+        file: "core/session.ts",
+        find: "  return call.sessionId === session.id && call.acceptedAt >= session.createdAt;",
+        replace: '  return call.sessionId !== "" && call.acceptedAt >= session.createdAt;',
       },
       {
         file: "engine/returning.ts",

@@ -78,8 +78,21 @@ export const WAITING: readonly Mutant[] = [
     edits: [
       {
         file: "engine/requests.ts",
-        find: '    this.#detach(accepted, reason === "" ? BY_CALLER : `${BY_CALLER}: ${reason}`);',
-        replace: "    this.#detach(accepted);",
+        find: "    this.#detach(accepted, cause);\n    return true;",
+        replace: "    this.#detach(accepted);\n    return true;",
+      },
+    ],
+    caughtBy: "sim",
+    expects: ["T13"],
+  },
+  {
+    name: "cancel-of-left-call-ignored",
+    says: "a call that a dead proxy left is sent although its client withdraws it first thing",
+    edits: [
+      {
+        file: "engine/requests.ts",
+        find: "    if (!this.#takeBack(idText, cause)) this.#takenBack.find(idText, cause);",
+        replace: "    this.#takeBack(idText, cause);",
       },
     ],
     caughtBy: "sim",
@@ -111,5 +124,21 @@ export const WAITING: readonly Mutant[] = [
     ],
     caughtBy: "sim",
     expects: ["S3"],
+  },
+  {
+    name: "left-behind-runs",
+    says: "what waits of a client that has left runs all the same",
+    edits: [
+      {
+        file: "engine/withdrawal.ts",
+        find: "  const own = calls.filter((call) => call.row.acknowledgedAt === undefined);",
+        replace: "  const own = calls.slice(0, 0);",
+      },
+    ],
+    caughtBy: "unit lane",
+    unit: {
+      file: "test/engine/sharing.test.ts",
+      test: "is not hurt by the end of one session, whose waiting calls are withdrawn",
+    },
   },
 ];

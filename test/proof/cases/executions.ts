@@ -9,6 +9,7 @@ import {
   own,
   ran,
   row,
+  T0,
   told,
   unanswered,
   view,
@@ -52,6 +53,13 @@ const readRun = (times: number, rows = true) =>
     views: views(...(rows ? [read.row("a", { attempt: 2 })] : [])),
   });
 
+/** A write ran without a row of its own; another row says nothing of any nonce. */
+const besideRow = (other: Partial<CallRow>) =>
+  evidence({
+    asked: [ask("a", { isAbandoned: true, told: [] })],
+    views: views(row("z", { tool: undefined, safety: "idempotent", upstreamId: "e1-z", ...other })),
+  });
+
 const ranAt = (at: number) =>
   evidence({
     asked: [ask("a", { told: [told("a", { at: 13 })] })],
@@ -65,6 +73,12 @@ const unknown = (kind: string | undefined) =>
     faults: kind === undefined ? [] : [{ at: 1, kind, nonces: ["a"] }],
   });
 
+const unknownAfterKill = (at: number) =>
+  evidence({
+    ...unanswered("a", "dead", "unknown"),
+    faults: [{ at, kind: "kill proxy: a kill at any time" }],
+  });
+
 export const EXECUTIONS: readonly Case[] = [
   {
     invariant: "I3",
@@ -72,6 +86,16 @@ export const EXECUTIONS: readonly Case[] = [
     broken: evidence({ asked: [ask("a", { isAbandoned: true, told: [] })], views: views() }),
     but: "it was a read that passed straight through",
     sound: evidence({ asked: [read.ask("a")], views: views() }),
+  },
+  {
+    invariant: "I3",
+    says: "a write ran without a row, beside one of another method",
+    broken: besideRow({
+      method: "logging/setLevel",
+      request: '{"jsonrpc":"2.0","id":8,"method":"logging/setLevel","params":{"level":"info"}}',
+    }),
+    but: "the request of that one was dropped, and may have been this one's",
+    sound: besideRow({ request: "", reply: undefined, deliveredAt: T0 }),
   },
   {
     invariant: "I3",
@@ -190,6 +214,13 @@ export const EXECUTIONS: readonly Case[] = [
     broken: unknown(undefined),
     but: "the answer had been dropped",
     sound: unknown("answer dropped"),
+  },
+  {
+    invariant: "I8",
+    says: "an outcome is unknown, and the proxy had been killed before the call was asked",
+    broken: unknownAfterKill(0),
+    but: "it was killed afterwards",
+    sound: unknownAfterKill(10),
   },
   {
     invariant: "I8",

@@ -45,7 +45,7 @@ const overLinks = (last: string) =>
     views: views(row("a"), row("b"), row("c")),
   });
 
-const withdrawn = (sentAt: number, overrides: Partial<Asked> = {}) =>
+const withdrawn = (sentAt: number, overrides: Partial<Asked> = {}, settledAt = T0 + 2_000) =>
   evidence({
     asked: [
       ask("a", {
@@ -56,7 +56,7 @@ const withdrawn = (sentAt: number, overrides: Partial<Asked> = {}) =>
         ...overrides,
       }),
     ],
-    views: views(row("a", { sentAt })),
+    views: views(row("a", { sentAt, settledAt })),
   });
 
 const overSession = (incarnation: number) =>
@@ -170,6 +170,13 @@ export const ORDER: readonly Case[] = [
     broken: withdrawn(T0, { told: [told("a")] }),
     but: "it had the answer by then",
     sound: withdrawn(T0, { told: [told("a", { at: 1.4 })], isCancelled: false }),
+  },
+  {
+    invariant: "T13",
+    says: "a client was answered whose call ended after it was withdrawn",
+    broken: withdrawn(T0, { told: [told("a")] }, T0 + 1_001),
+    but: "had ended before, and its answer was there",
+    sound: withdrawn(T0, { told: [told("a")] }, T0 + 1_000),
   },
   {
     invariant: "I6",

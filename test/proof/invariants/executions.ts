@@ -172,9 +172,14 @@ const isSame = (a: string | undefined, b: string | undefined): boolean =>
   a !== undefined && a === b;
 
 /** Something that explains an unknown outcome: a fault that may have hit it, or its client's own doing. */
-function hasCause({ evidence }: Ledger, { asks, nonce }: Group): boolean {
+function hasCause({ evidence, slackMs }: Ledger, { asks, nonce }: Group): boolean {
   if (asks.some(({ isCancelled, isAbandoned }) => isCancelled || isAbandoned)) return true;
-  return evidence.faults.some(({ nonces }) => nonces === undefined || nonces.includes(nonce));
+  const askedAt = Math.min(...asks.map(({ at }) => at ?? -Infinity));
+  return evidence.faults.some(({ at, kind, nonces }) => {
+    if (nonces !== undefined) return nonces.includes(nonce);
+    // A death is over at once; what was asked after it was not hit. By real clocks it is a while under way.
+    return slackMs > 0 || at >= askedAt || !kind.startsWith("kill proxy");
+  });
 }
 
 /** Commit before the first byte: what ran before a view was taken is sent in that view. */

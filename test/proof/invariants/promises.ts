@@ -48,7 +48,8 @@ function checkWithdrawn({ slackMs }: Ledger, group: Group, report: Report): void
   // A withdrawal is in memory alone: the next process does not know of it.
   const next = history === undefined ? undefined : viewSince(history.journal, cancelledAt);
   const until = history?.journal.views[next ?? -1]?.at ?? Infinity;
-  if (ask.told.some(({ at }) => at > cancelledAt + slackMs && at <= until))
+  const isTold = ask.told.some(({ at }) => at > cancelledAt + slackMs && at <= until);
+  if (isTold && (history === undefined || !mayHaveEndedBefore(history, ask, slackMs)))
     report.add("T13", nonce, `was answered after its client had withdrawn it`);
   if (history === undefined || rows.length > 1 || cancelledAtMs === undefined) return;
   const { sentAt, acknowledgedAt, id } = lastOf(history);
@@ -57,6 +58,14 @@ function checkWithdrawn({ slackMs }: Ledger, group: Group, report: Report): void
   if (sentAt <= cancelledAtMs + slackMs) return;
   const text = `${id} was sent ${String(sentAt - cancelledAtMs)} ms after its client had withdrawn it`;
   report.add("T13", nonce, text);
+}
+
+/** Its answer, or the word that it runs late, was there when it was withdrawn: its client may be given it. */
+function mayHaveEndedBefore(history: RowHistory, ask: Asked, slackMs: number): boolean {
+  const { settledAt, acknowledgedAt } = lastOf(history);
+  const endedAt = Math.min(settledAt ?? Infinity, acknowledgedAt ?? Infinity);
+  // Without a common clock nothing is known.
+  return ask.cancelledAtMs === undefined || endedAt <= ask.cancelledAtMs + slackMs;
 }
 
 /** Its process died before the withdrawal was on disk, and nobody had been told of that. */
