@@ -3,6 +3,7 @@
  * the engine can run in a virtual world where time is data (house rule R19).
  */
 import { createHmac, randomBytes } from "node:crypto";
+import { garbageCollector, Litter } from "./litter.ts";
 
 /** Stops a timer; calling it twice, or after the timer fired, does nothing. */
 export type CancelTimer = () => void;
@@ -22,8 +23,10 @@ export interface World {
   newId(prefix: string): string;
   /** `bytes` unguessable bytes as base64url: for keys and tokens. At least 16. */
   secret(bytes: number): string;
-  /** Hex HMAC-SHA-256 of `text`; an empty key is allowed. */
-  digest(key: string, text: string): string;
+  /** Hex HMAC-SHA-256 of a text, which may come in pieces; an empty key is allowed. */
+  digest(key: string, text: string | Iterable<string>): string;
+  /** Tells that a payload of so many characters or bytes is garbage, or will be after this turn. */
+  litter(size: number): void;
 }
 
 const ID_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz";
@@ -61,11 +64,20 @@ export function idMaker(): (prefix: string, now: number, random: Uint8Array) => 
   };
 }
 
+/** As `World.digest`. */
+export function keyedDigest(key: string, text: string | Iterable<string>): string {
+  const sum = createHmac("sha256", key);
+  if (typeof text === "string") sum.update(text);
+  else for (const piece of text) sum.update(piece);
+  return sum.digest("hex");
+}
+
 /** The real world. */
 export function realWorld(): World {
   const makeId = idMaker();
   let pool = randomBytes(0);
   let poolAt = 0;
+  const litter = new Litter(setImmediate, garbageCollector());
   return {
     now: () => Date.now(),
     monotonic: () => performance.now(),
@@ -91,6 +103,9 @@ export function realWorld(): World {
       return makeId(prefix, Date.now(), random);
     },
     secret: (bytes) => randomBytes(bytes).toString("base64url"),
-    digest: (key, text) => createHmac("sha256", key).update(text).digest("hex"),
+    digest: keyedDigest,
+    litter(size) {
+      litter.add(size);
+    },
   };
 }

@@ -4,10 +4,10 @@
  * N1. The safety class is pinned here, from the tools that the client knows, and never changes.
  * N2. A call that is refused has no row, and its refusal says `executed: "no"` and which bound it was.
  */
-import { canonical, canonicalText } from "../core/canonical.ts";
+import { callPieces } from "../core/canonical.ts";
 import { patienceMs } from "../core/offline.ts";
 import { recordLater } from "./recording.ts";
-import { cutOut, memberOf } from "../wire/json-span.ts";
+import { cutOut } from "../wire/json-span.ts";
 import type { CallRow, Safety } from "../core/call.ts";
 import type { Method } from "../wire/methods.ts";
 import { isObject, progressTokenSpan, type RequestMessage } from "../wire/message.ts";
@@ -77,6 +77,7 @@ export class Admission {
     const { intake } = this.#member;
     const bytes = request.text.length;
     intake.took(bytes);
+    this.#context.world.litter(bytes);
     const go = (journal: Journal) => {
       const isWriting =
         !accepted.isGivenUp && this.#admit(accepted, request, method, tool, caller, journal, order);
@@ -123,6 +124,7 @@ export class Admission {
       progress: 0,
       tickAt: now + this.#context.settings.progressEveryMs,
       stopTimer: undefined,
+      wakeAt: 0,
     };
   }
 
@@ -185,24 +187,18 @@ export class Admission {
     const safety = isTool ? toolSafety(settings, tool, facts) : method.safety;
     const { principal, createdAt } = this.#member.session;
     const hasPrint = isTool && safety !== "read" && settings.shield !== "off";
-    const print = () => {
-      // From the text, not the parsed value: 64-bit ids must not be rounded into one another.
-      const args = memberOf(request.text, "params", "arguments");
-      const argsText = args === undefined ? "{}" : request.text.slice(args.start, args.end);
-      const { upstream, credentials } = identity;
-      const scope = canonical([principal, upstream, credentials, tool ?? ""]);
-      return `${scope} ${canonicalText(argsText)}`;
-    };
+    const { upstream, credentials } = identity;
+    const scope = [principal, upstream, credentials, tool ?? ""];
     return {
       id: world.newId("c"),
       seq: 0,
       sessionId: this.#member.session.id,
-      upstream: identity.upstream,
-      credentials: identity.credentials,
+      upstream,
+      credentials,
       method: request.method,
       tool: isTool ? tool : undefined,
       safety,
-      fingerprint: hasPrint ? world.digest(identity.key, print()) : undefined,
+      fingerprint: hasPrint ? world.digest(identity.key, callPieces(scope, request)) : undefined,
       schema: isTool && facts.isKnown ? this.#schemaDigest(facts.schema) : undefined,
       request: request.text,
       // Never before its session, also where the clock was set back meanwhile: what is older is taken

@@ -29,6 +29,9 @@ export interface KeeperHooks {
 /** The first tick of our own progress; so small that the server's own values stay visible. */
 const TICK_STEP = 0.000_001;
 
+/** The wall clock and the monotonic one drift by as much, without a step of either. */
+const SAME_INSTANT_MS = 10;
+
 export class Keeper {
   readonly #context: EngineContext;
   readonly #hooks: KeeperHooks;
@@ -138,16 +141,18 @@ export class Keeper {
   }
 
   #look(call: LiveCall, waiter: Waiter): void {
-    this.releaseWaiter(waiter);
-    if (call.phase !== "queued" || call.isWaitEnding || !call.waiters.has(waiter)) return;
+    if (call.phase !== "queued" || call.isWaitEnding || !call.waiters.has(waiter)) {
+      this.releaseWaiter(waiter);
+      return;
+    }
     const { world, settings } = this.#context;
     const step = nextWaitStep(this.#facts(call, waiter), world.now());
+    if (step.kind === "wait") {
+      this.#wake(call, waiter, step.untilAt - world.now());
+      return;
+    }
+    this.releaseWaiter(waiter);
     switch (step.kind) {
-      case "wait":
-        waiter.stopTimer = world.timer(step.untilAt - world.now(), () => {
-          this.#look(call, waiter);
-        });
-        return;
       case "tick":
         waiter.tickAt = world.now() + settings.progressEveryMs;
         this.#tick(call, waiter);
@@ -165,6 +170,21 @@ export class Keeper {
       default:
         unreachable(step);
     }
+  }
+
+  /** Looks again then. Each change of the upstream's state asks so for every call that waits. */
+  #wake(call: LiveCall, waiter: Waiter, delayMs: number): void {
+    const { world } = this.#context;
+    const wakeAt = world.monotonic() + delayMs;
+    // Another one for the same instant would be garbage, thousands of times a second.
+    if (waiter.stopTimer !== undefined && Math.abs(wakeAt - waiter.wakeAt) < SAME_INSTANT_MS)
+      return;
+    this.releaseWaiter(waiter);
+    waiter.wakeAt = wakeAt;
+    waiter.stopTimer = world.timer(delayMs, () => {
+      waiter.stopTimer = undefined;
+      this.#look(call, waiter);
+    });
   }
 
   #tick(call: LiveCall, waiter: Waiter): void {

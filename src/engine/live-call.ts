@@ -34,6 +34,8 @@ export interface Waiter {
   progress: number;
   tickAt: number;
   stopTimer: (() => void) | undefined;
+  /** When that timer fires, on the monotonic clock; only with a timer. */
+  wakeAt: number;
 }
 
 export type CallPhase =

@@ -68,6 +68,7 @@ export class Scribe {
   }
 
   async conclude(call: LiveCall, outcome: Outcome, reply: ReplyMessage | undefined): Promise<void> {
+    this.#context.world.litter(reply?.text.length ?? 0);
     call.stopGiveUp?.();
     call.stopRecording?.();
     if (call.recording !== undefined) await call.recording;
@@ -205,5 +206,6 @@ export class Scribe {
     call.stopGiveUp?.();
     call.stopRecording?.();
     this.#hooks.ended(call, reply);
+    this.#context.world.litter(reply?.text.length ?? 0);
   }
 }

@@ -144,19 +144,17 @@ export function containersIn(text: string, max: number): number {
 }
 
 /** All numbers in the text, as they are spelled, in order. */
-export function numbersOf(text: string): string[] {
-  const numbers: string[] = [];
+export function* numbersOf(text: string): Generator<string, void> {
   for (let i = 0; i < text.length;) {
     const c = text.charCodeAt(i);
     if (c === QUOTE) {
       i = skipString(text, i);
     } else if (c === MINUS || (c >= DIGIT_0 && c <= DIGIT_9)) {
       const end = skipScalar(text, i);
-      numbers.push(text.slice(i, end));
+      yield text.slice(i, end);
       i = end;
     } else {
       i++;
     }
   }
-  return numbers;
 }

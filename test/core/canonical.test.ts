@@ -1,7 +1,7 @@
 /** Equal values have equal text, different ones never: an earlier call's answer depends on it. */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
-import { canonical, canonicalText } from "../../src/core/canonical.ts";
+import { callPieces, canonical, canonicalPieces } from "../../src/core/canonical.ts";
 
 /** The value with the members of every object in another order. */
 function shuffled(value: unknown): unknown {
@@ -13,6 +13,9 @@ function shuffled(value: unknown): unknown {
       .reverse(),
   );
 }
+
+const canonicalText = (json: string): string =>
+  [...canonicalPieces(json, JSON.parse(json))].join("");
 
 const nested = (depth: number, core: string): unknown =>
   JSON.parse(`${"[".repeat(depth)}${core}${"]".repeat(depth)}`);
@@ -65,7 +68,7 @@ function shuffledSorted(value: unknown): unknown {
   return { object: entries.sort(([a], [b]) => (a < b ? -1 : 1)) };
 }
 
-describe("canonicalText", () => {
+describe("canonicalPieces", () => {
   it("is equal for texts of one value, whatever their white space and order of keys", () => {
     expect(canonicalText('{ "b":1, "a" : "\\u0061" }')).toBe(canonicalText('{"a":"a","b":1}'));
   });
@@ -93,5 +96,40 @@ describe("canonicalText", () => {
       }),
     );
     expect(canonicalText("[1,-2.5,1e+21]")).toBe(canonical([1, -2.5, 1e21]));
+  });
+
+  it("come in small pieces, also of one long text and of many inexact numbers", () => {
+    for (const json of [
+      JSON.stringify({ a: "\n".repeat(1_000_000) }),
+      `[${"1.50,".repeat(200_000)}2]`,
+      JSON.stringify({ a: Array.from({ length: 50_000 }, (_, n) => ({ n })) }),
+    ]) {
+      const longest = Math.max(
+        ...[...canonicalPieces(json, JSON.parse(json))].map((p) => p.length),
+      );
+      expect(longest).toBeLessThan(100_000);
+    }
+  });
+});
+
+describe("callPieces", () => {
+  const pieces = (text: string, scope = ["alice", "up"]) => {
+    const { params } = JSON.parse(text) as { params?: Record<string, unknown> };
+    return [...callPieces(scope, { text, params })].join("");
+  };
+
+  it("hold the scope and the arguments, and nothing else of the call", () => {
+    const call = '{"id":1,"params":{"name":"a","_meta":{"x":1},"arguments":{"b":1.0}}}';
+    expect(pieces(call)).toBe('["alice","up"] {"b":1} 1.0');
+    expect(pieces('{"id":2,"params":{"arguments":{ "b" : 1.0 }}}')).toBe(pieces(call));
+    expect(pieces(call, ["bob", "up"])).not.toBe(pieces(call));
+  });
+
+  it("take absent arguments for empty ones, and the last of duplicates", () => {
+    expect(pieces('{"params":{"name":"a"}}')).toBe('["alice","up"] {}');
+    expect(pieces('{"params":[1]}')).toBe('["alice","up"] {}');
+    expect(pieces('{"params":{"arguments":{"b":1},"arguments":{"b":2}}}')).toBe(
+      '["alice","up"] {"b":2}',
+    );
   });
 });

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { failure } from "../../src/core/failure.ts";
 import { exited, Stage } from "../support/stage.ts";
 
@@ -291,5 +291,23 @@ describe("progress", () => {
     client.request("tools/call", params);
     await stage.world.advance(40_000);
     expect(client.notifications("notifications/progress")).toEqual([]);
+  });
+});
+
+describe("calls that wait while the server's connection is tried again and again", () => {
+  it("keep the timers that they have", async () => {
+    const timersOf = async (calls: number): Promise<number> => {
+      const stage = await new Stage().start();
+      const client = await stage.connected();
+      stage.upstream.kill(reset);
+      for (let n = 0; n < calls; n++) client.call("write", String(n));
+      await stage.world.advance(1_000);
+      const timer = vi.spyOn(stage.world, "timer");
+      await stage.world.advance(20_000);
+      const count = timer.mock.calls.length;
+      timer.mockRestore();
+      return count;
+    };
+    expect((await timersOf(101)) - (await timersOf(1))).toBeLessThan(20);
   });
 });

@@ -20,6 +20,7 @@ export class HandWorld implements World {
   newId = this.#real.newId;
   secret = this.#real.secret;
   digest = this.#real.digest;
+  litter = this.#real.litter;
 
   timer(delayMs: number, fire: () => void): () => void {
     const timer = { delayMs, fire };

@@ -67,7 +67,11 @@ export class MortalWorld implements World {
     return this.#inner.secret(bytes);
   }
 
-  digest(key: string, text: string): string {
+  digest(key: string, text: string | Iterable<string>): string {
     return this.#inner.digest(key, text);
+  }
+
+  litter(size: number): void {
+    this.#inner.litter(size);
   }
 }

@@ -8,8 +8,7 @@
  * V3. Only `advance` and `runUntil` move the monotonic clock; `suspend` and `stepWallClock` move the
  *     wall clock alone, as a sleeping laptop and a corrected clock do.
  */
-import { createHmac } from "node:crypto";
-import { idMaker, type CancelTimer, type World } from "../../src/base/world.ts";
+import { idMaker, keyedDigest, type CancelTimer, type World } from "../../src/base/world.ts";
 
 export interface VirtualWorldOptions {
   readonly seed?: number;
@@ -89,8 +88,12 @@ export class VirtualWorld implements World {
     return Buffer.from(random).toString("base64url");
   }
 
-  digest(key: string, text: string): string {
-    return createHmac("sha256", key).update(text).digest("hex");
+  digest(key: string, text: string | Iterable<string>): string {
+    return keyedDigest(key, text);
+  }
+
+  litter(): void {
+    // Nothing here depends on when garbage goes.
   }
 
   /** Timers that have neither fired nor been cancelled. */

@@ -14,7 +14,7 @@ import {
   withUpstreamId,
   type RequestMessage,
 } from "../../src/wire/message.ts";
-import { jsonText, writeJson } from "../../src/wire/json-text.ts";
+import { jsonPieces, jsonText, PIECE_CHARS, writeJson } from "../../src/wire/json-text.ts";
 
 function aRequest(text: string): RequestMessage {
   const message = parseMessage(text);
@@ -323,5 +323,23 @@ describe("messages of our own", () => {
       }),
     );
     expect(jsonText(undefined)).toBe("null");
+  });
+
+  it("are the same in pieces, where long, wherever characters of two halves and lone halves stand", () => {
+    const long = PIECE_CHARS + 1;
+    for (const value of [
+      ..."abcd".split("").map((_, n) => `${"x".repeat(n)}${"😀".repeat(long)}`),
+      `x${"\ud83d".repeat(long)}😀`,
+      `${"x".repeat(PIECE_CHARS - 1)}\ud83dy`,
+      ['"\n'.repeat(long), { a: "é".repeat(long) }],
+      Array.from({ length: 5_000 }, (_, n) => (n % 7 === 0 ? undefined : `${String(n)},"😀`)),
+      Array.from({ length: 5_000 }, (_, n) => ({ n, "ü😀": [n, null, "x"] })),
+    ]) {
+      const pieces = [...jsonPieces(value, Object.keys)];
+      expect(pieces.length).toBeGreaterThan(1);
+      expect(Buffer.concat(pieces.map((piece) => Buffer.from(piece))).toString()).toBe(
+        JSON.stringify(value),
+      );
+    }
   });
 });

@@ -61,7 +61,7 @@ export class NextBatch {
 }
 
 /** Characters of the payload that a command carries. */
-function charsOf(command: Command): number {
+export function charsOf(command: Command): number {
   switch (command[0]) {
     case "admit":
       return (command[1][REQUEST_AT] as string).length;

@@ -6,16 +6,17 @@ import { parentPort, workerData } from "node:worker_threads";
 import type { MessagePort } from "node:worker_threads";
 import { must } from "../../base/assert.ts";
 import { ConfigError, JournalError, errorText } from "../../base/errors.ts";
-import { realWorld } from "../../base/world.ts";
+import { realWorld, type World } from "../../base/world.ts";
 import { loadDriver, openWriting } from "./connection.ts";
+import { charsOf } from "./next-batch.ts";
 import type { Command, ThreadMessage, ThreadOptions } from "./protocol.ts";
 import { Writer } from "./writer.ts";
 
-async function open(options: ThreadOptions): Promise<Writer> {
+async function open(options: ThreadOptions, world: World): Promise<Writer> {
   const driver = await loadDriver();
   const db = openWriting(driver, options.path);
   try {
-    return new Writer(db, realWorld(), options);
+    return new Writer(db, world, options);
   } catch (error) {
     db.close();
     throw error;
@@ -23,7 +24,7 @@ async function open(options: ThreadOptions): Promise<Writer> {
 }
 
 /** Only trouble of the disk is answered; a bug ends the thread, and the main thread sees it. */
-function serve(port: MessagePort, writer: Writer): void {
+function serve(port: MessagePort, writer: Writer, world: World): void {
   const post = (message: ThreadMessage) => {
     port.postMessage(message);
   };
@@ -37,6 +38,7 @@ function serve(port: MessagePort, writer: Writer): void {
       }
       post({ kind: "batch", reply: writer.run(batch) });
       writer.afterBatch();
+      for (const command of batch) world.litter(charsOf(command));
     } catch (error) {
       if (batch !== "close" && !(error instanceof JournalError)) throw error;
       post({ kind: "broken", text: errorText(error) });
@@ -48,8 +50,9 @@ function serve(port: MessagePort, writer: Writer): void {
 const port = must(parentPort, "the port of the journal thread");
 const options = workerData as ThreadOptions;
 try {
-  const writer = await open(options);
-  serve(port, writer);
+  const world = realWorld();
+  const writer = await open(options, world);
+  serve(port, writer, world);
   port.postMessage({
     kind: "opened",
     liveRows: writer.countLive(),
