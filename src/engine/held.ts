@@ -6,7 +6,9 @@
  *     gone on with the calls of an abandoned one, and one that went backwards forgot what it sent.
  */
 import { type CallChange, type CallRow, mustSync } from "../core/call.ts";
+import { type SessionRow, wasAskedIn } from "../core/session.ts";
 import type { Journal, Recovery } from "../ports.ts";
+import { parseMessage } from "../wire/message.ts";
 import type { EngineContext } from "./context.ts";
 
 /** Whether this left-over row may have run since it was written, whatever it says itself. */
@@ -42,6 +44,16 @@ export class Held {
 
   has(id: string): boolean {
     return this.#calls.has(id);
+  }
+
+  /** The held call that was asked in this session under this id. */
+  find(session: SessionRow, idText: string): string | undefined {
+    for (const [id, { row }] of this.#calls) {
+      if (row.redriveOf !== undefined || !wasAskedIn(session, row)) continue;
+      const request = parseMessage(row.request);
+      if (request.kind === "request" && request.idText === idText) return id;
+    }
+    return undefined;
   }
 
   /** Whether it is certain that it did not run: its journal is sound. */

@@ -54,6 +54,8 @@ export interface LiveCall {
   isSuspect: boolean;
   /** As it was read from the row's text. Undefined while it waits, and where the text is on disk. */
   request: RequestMessage | undefined;
+  /** The id of the request as its client spelled it. */
+  readonly idText: string | undefined;
   readonly bytes: number;
   readonly waiters: Set<Waiter>;
   phase: CallPhase;
@@ -136,6 +138,7 @@ export function newLiveCall(
     isJournalled: false,
     isSuspect: false,
     request,
+    idText: request?.idText,
     bytes: row.request.length,
     waiters: new Set(),
     phase: "queued",

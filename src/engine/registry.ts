@@ -52,13 +52,19 @@ export class Registry {
     return this.#liveOf.has(sessionId);
   }
 
-  /** Whether calls of this session have not ended and nobody waits for them here. */
-  hasUnwaited(sessionId: string): boolean {
-    if (!this.hasLive(sessionId)) return false;
-    for (const { call } of this.#live.values()) {
-      if (call.row.sessionId === sessionId && call.waiters.size === 0) return true;
+  /** A call of this session that was asked under this id, and that nobody here waits for. */
+  findUnwaited(
+    sessionId: string,
+    idText: string,
+  ): { readonly call: LiveCall; readonly line: Line } | undefined {
+    if (!this.hasLive(sessionId)) return undefined;
+    for (const live of this.#live.values()) {
+      const { row, waiters } = live.call;
+      // A person's repetition is no request of the client's.
+      const isAsked = row.sessionId === sessionId && row.redriveOf === undefined;
+      if (isAsked && waiters.size === 0 && live.call.idText === idText) return live;
     }
-    return false;
+    return undefined;
   }
 
   find(callId: string): { readonly call: LiveCall; readonly line: Line } | undefined {

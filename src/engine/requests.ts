@@ -26,7 +26,7 @@ import type { Member } from "./member.ts";
 import type { LiveCall, Waiter } from "./live-call.ts";
 import type { Outgoing } from "./outgoing.ts";
 import type { Registry } from "./registry.ts";
-import { BY_CALLER, TakenBack } from "./taken-back.ts";
+import { BY_CALLER, takeBackLeft } from "./taken-back.ts";
 
 export interface RequestsParts {
   readonly line: Line;
@@ -47,14 +47,12 @@ export class Requests {
   readonly #parts: RequestsParts;
   readonly #admission: Admission;
   readonly #open = new Map<string, Accepted>();
-  readonly #takenBack: TakenBack;
 
   constructor(context: EngineContext, parts: RequestsParts) {
     this.#context = context;
     this.#parts = parts;
     const { registry, delivery, line, member } = parts;
     this.#admission = new Admission(context, registry, delivery, line, member);
-    this.#takenBack = new TakenBack(context, parts, (id, cause) => this.#takeBack(id, cause));
   }
 
   call(request: RequestMessage, tool: string | undefined, stream: ClientStream): void {
@@ -125,7 +123,8 @@ export class Requests {
    */
   cancel(idText: string, reason: string): void {
     const cause = reason === "" ? BY_CALLER : `${BY_CALLER}: ${reason}`;
-    if (!this.#takeBack(idText, cause)) this.#takenBack.find(idText, cause);
+    if (this.#takeBack(idText, cause)) return;
+    takeBackLeft(this.#context, this.#parts, idText, cause);
   }
 
   /** The client came back for a call that runs or waits: its answer goes to this stream. */

@@ -91,8 +91,8 @@ export const WAITING: readonly Mutant[] = [
     edits: [
       {
         file: "engine/requests.ts",
-        find: "    if (!this.#takeBack(idText, cause)) this.#takenBack.find(idText, cause);",
-        replace: "    this.#takeBack(idText, cause);",
+        find: "    takeBackLeft(this.#context, this.#parts, idText, cause);",
+        replace: "",
       },
     ],
     caughtBy: "sim",
