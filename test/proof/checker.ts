@@ -7,7 +7,7 @@
  *     executions  I3 (no ghosts), I4 (how often), I8 (the truth of rows)
  *     answers     I1 (everybody is told), I5 (results), I6 (nothing crossed), I8 (the truth of answers), I11
  *     order       I7 (first in, first out), I10 (connections)
- *     promises    P5a (never late), T13 (withdrawn), S3 (repetitions), I6 (sessions)
+ *     promises    P5a (never late), T13 (withdrawn, left), S3 (repetitions), I6 (sessions)
  *     measures    L1 to L4, R1 to R4
  *
  * What the design leaves open is not judged: reads that pass straight through have no row; a power loss may

@@ -51,6 +51,10 @@ export interface Asked {
   readonly cancelledAt?: number;
   /** The same instant by the clock that rows are written by, epoch ms. */
   readonly cancelledAtMs?: number;
+  /** Its client said goodbye, for good, and Holdfast was told so, as `Told.at`. */
+  readonly leftAt?: number;
+  /** The same instant by the clock that rows are written by, epoch ms. */
+  readonly leftAtMs?: number;
   /**
    * Its client was gone before an answer could reach it and did not return for it, or could not: nobody
    * was left to be told.
@@ -164,7 +168,7 @@ export interface Evidence {
 /** An invariant of reliability design §5.5 that does not hold, and where. */
 export interface Finding {
   /**
-   * "I1" … "I11", "L1" … "L4", "R1" … "R4"; "P5a", "P7", "S3" (shield), "T13" (cancelled) where these say
+   * "I1" … "I11", "L1" … "L4", "R1" … "R4"; "P5a", "P7", "S3" (shield), "T13" (cancelled, left) where these say
    * more; "fatal".
    */
   readonly invariant: string;

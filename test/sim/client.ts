@@ -257,6 +257,17 @@ export abstract class Client {
     this.parts.ledger.fault("client left", nonces);
   }
 
+  /** Holdfast is told of it now. */
+  protected saidGoodbye(): void {
+    const leftAt = this.parts.ledger.tick();
+    const leftAtMs = this.parts.world.now();
+    for (const ask of this.byId.values()) {
+      if (ask.session !== this.session || ask.told.length > 0) continue;
+      ask.leftAt = leftAt;
+      ask.leftAtMs = leftAtMs;
+    }
+  }
+
   // ── What it hears ─────────────────────────────────────────────────────────────────────────────
 
   /** The name of the effect by which this line reaches the client. */

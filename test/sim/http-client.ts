@@ -205,6 +205,7 @@ export class HttpClient extends Client {
     if (house === undefined || house.isDead || handler === undefined) return;
     this.leaves();
     house.effect("client:left", () => {
+      this.saidGoodbye();
       void handler.left("the client ended its session");
     });
     this.#breakOff();

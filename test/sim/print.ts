@@ -38,8 +38,9 @@ export async function printReplay(plan: Plan, name: string): Promise<boolean> {
 function eventsOf(evidence: Evidence): readonly (readonly [number, string])[] {
   const events: [number, string][] = [];
   for (const ask of evidence.asked) {
-    const { at = 0, nonce, tool, session, told, isAbandoned, cancelledAt } = ask;
+    const { at = 0, nonce, tool, session, told, isAbandoned, cancelledAt, leftAt } = ask;
     events.push([at, `${nonce} ${tool} asked by ${session}${isAbandoned ? ", abandoned" : ""}`]);
+    if (leftAt !== undefined) events.push([leftAt, `${nonce}'s client left`]);
     if (cancelledAt !== undefined) events.push([cancelledAt, `${nonce} cancelled`]);
     for (const one of told) events.push([one.at, `${nonce} answered: ${short(one.text)}`]);
   }

@@ -139,7 +139,10 @@ class Simulation {
     await this.#quieten();
     // Two instants of one clock say nothing of each other where it was stepped between them.
     if (this.#plan.steps.some((step) => step.do === "clock"))
-      for (const ask of this.#ledger.asks) delete ask.cancelledAtMs;
+      for (const ask of this.#ledger.asks) {
+        delete ask.cancelledAtMs;
+        delete ask.leftAtMs;
+      }
     const evidence = this.#ledger.evidence({
       measures: {},
       rules: {

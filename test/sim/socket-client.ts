@@ -68,6 +68,7 @@ export class StdioClient extends Client {
     this.unready();
     this.leaves();
     house.effect("client:left", () => {
+      this.saidGoodbye();
       void handler.left("the client closed stdin");
     });
   }
@@ -238,6 +239,7 @@ export class SocketClient extends Client {
     if (house === undefined || house.isDead || carrier === undefined) return;
     this.leaves();
     house.effect("client:left", () => {
+      this.saidGoodbye();
       link?.lost(carrier, "closed by the client", true);
     });
     this.#forget();

@@ -135,10 +135,7 @@ export const WAITING: readonly Mutant[] = [
         replace: "  const own = calls.slice(0, 0);",
       },
     ],
-    caughtBy: "unit lane",
-    unit: {
-      file: "test/engine/sharing.test.ts",
-      test: "is not hurt by the end of one session, whose waiting calls are withdrawn",
-    },
+    caughtBy: "sim",
+    expects: ["T13"],
   },
 ];

@@ -1,6 +1,19 @@
 /** What may not overtake what, what may not be late, and the near misses. */
+import type { CallRow } from "../../../src/core/call.ts";
 import type { Asked } from "../evidence.ts";
-import { ask, type Case, evidence, ofClass, own, ran, row, T0, told, views } from "../builders.ts";
+import {
+  ask,
+  type Case,
+  change,
+  evidence,
+  ofClass,
+  own,
+  ran,
+  row,
+  T0,
+  told,
+  views,
+} from "../builders.ts";
 
 const read = ofClass("read");
 const WAITED = { sentAt: T0 + 5_000 };
@@ -58,6 +71,16 @@ const withdrawn = (sentAt: number, overrides: Partial<Asked> = {}, settledAt = T
     ],
     views: views(row("a", { sentAt, settledAt })),
   });
+
+/** A call whose client left at T0 + 1 s, and which was sent, then and only then, at `sentAt`. */
+const leftBehind = (overrides: Partial<CallRow>, before: Partial<CallRow> = {}) => {
+  const after = row("a", { sentAt: T0 + 1_001, ...overrides });
+  return evidence({
+    asked: [ask("a", { told: [], isAbandoned: true, leftAt: 1.5, leftAtMs: T0 + 1_000 })],
+    executions: [ran("a", { at: 12 })],
+    views: change([{ ...after, ...before }], [after]),
+  });
+};
 
 const overSession = (incarnation: number) =>
   evidence({
@@ -177,6 +200,27 @@ export const ORDER: readonly Case[] = [
     broken: withdrawn(T0, { told: [told("a")] }, T0 + 1_001),
     but: "had ended before, and its answer was there",
     sound: withdrawn(T0, { told: [told("a")] }, T0 + 1_000),
+  },
+  {
+    invariant: "T13",
+    says: "a call was sent after its client had left",
+    broken: leftBehind({}),
+    but: "before",
+    sound: leftBehind({ sentAt: T0 + 1_000 }),
+  },
+  {
+    invariant: "T13",
+    says: "a call was sent after its client had left",
+    broken: leftBehind({}),
+    but: "it had been promised to run late",
+    sound: leftBehind({ acknowledgedAt: T0 + 500, deadlineAt: T0 + 90_000 }),
+  },
+  {
+    invariant: "T13",
+    says: "a call was sent after its client had left",
+    broken: leftBehind({}),
+    but: "its process had died before the goodbye was on disk",
+    sound: leftBehind({}, row("a", { state: "queued" })),
   },
   {
     invariant: "I6",

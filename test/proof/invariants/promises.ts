@@ -1,7 +1,8 @@
 /**
  * What promises say beyond the invariants: nothing is sent after its hold, or after the time that its caller
- * was told (P5a); nothing is sent, and nothing said, after its caller withdrew it (T13); a repetition of a
- * call whose outcome is unknown is warned of once (S3); and over whose connection a call may go (I6).
+ * was told (P5a); nothing is sent, and nothing said, after its caller withdrew it (T13); nothing is sent for
+ * the first time after its client has left, unless it was promised to run late (T13); a repetition of a call
+ * whose outcome is unknown is warned of once (S3); and over whose connection a call may go (I6).
  */
 import { isTerminal } from "../../../src/core/call.ts";
 import type { Asked, Told } from "../evidence.ts";
@@ -24,6 +25,7 @@ export function checkPromises(ledger: Ledger, report: Report): void {
   const areAllOnDisk = ledger.journals.every(({ kind }) => kind === "disk");
   for (const group of ledger.groups.values()) {
     checkWithdrawn(ledger, group, report);
+    checkLeftBehind(ledger, group, report);
     checkSessions(ledger, group, report);
     if (isShielded && areAllOnDisk && group.asks.length > 1) checkWarned(group, report);
   }
@@ -60,6 +62,21 @@ function checkWithdrawn({ slackMs }: Ledger, group: Group, report: Report): void
   report.add("T13", nonce, text);
 }
 
+/** What had been sent before may be sent once more: its client left when it was not waiting. */
+function checkLeftBehind({ slackMs }: Ledger, group: Group, report: Report): void {
+  const { asks, rows, nonce } = group;
+  const [ask] = asks;
+  const [history] = rows;
+  if (asks.length > 1 || rows.length > 1 || history === undefined) return;
+  if (ask?.leftAt === undefined || ask.leftAtMs === undefined) return;
+  if (mayHaveForgotten(history, ask.leftAt)) return;
+  const { sentAt, acknowledgedAt, attempt, id } = lastOf(history);
+  if (acknowledgedAt !== undefined || sentAt === undefined || attempt > 1) return;
+  if (sentAt <= ask.leftAtMs + slackMs) return;
+  const text = `${id} was sent ${String(sentAt - ask.leftAtMs)} ms after its client had left`;
+  report.add("T13", nonce, text);
+}
+
 /** Its answer, or the word that it runs late, was there when it was withdrawn: its client may be given it. */
 function mayHaveEndedBefore(history: RowHistory, ask: Asked, slackMs: number): boolean {
   const { settledAt, acknowledgedAt } = lastOf(history);
@@ -68,7 +85,7 @@ function mayHaveEndedBefore(history: RowHistory, ask: Asked, slackMs: number): b
   return ask.cancelledAtMs === undefined || endedAt <= ask.cancelledAtMs + slackMs;
 }
 
-/** Its process died before the withdrawal was on disk, and nobody had been told of that. */
+/** Its process died before its end was on disk, and nobody had been told of that. */
 function mayHaveForgotten({ journal, first, versions }: RowHistory, cancelledAt: number): boolean {
   return versions.some((row, i) => {
     const view = journal.views[first + i];
