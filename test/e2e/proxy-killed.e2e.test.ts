@@ -91,6 +91,8 @@ describe.each(ALL_UPSTREAMS)("a %s upstream", (_name, open) => {
   labTest("a proxy killed twice in a row runs what was queued once", async (lab) => {
     const upstream = await open(lab);
     const first = await connect(lab, { args: upstream.target });
+    // What the second proxy answers from: the server must not be gone before it has told its tools.
+    await first.client.listTools();
     await call(first.client, "read_value", { nonce: "before" });
     await upstream.down();
     await untilAway(lab, first.client);
