@@ -145,10 +145,13 @@ export class Cataloguer {
     return changed;
   }
 
-  /** A complete list that the upstream gave a client. */
+  /** A complete list that the upstream gives a client: on disk before the client has it, where it is news. */
   learn(kind: ListKind, items: readonly unknown[]): void {
+    const known = this.#lists[kind];
+    if (known !== undefined && listText(known) === listText(items)) return;
     this.#lists[kind] = items;
     if (kind === "tools") this.#readTools();
+    this.save();
   }
 
   save(): void {

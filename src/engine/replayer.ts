@@ -82,10 +82,14 @@ export class Replayer {
   /** The rest, while calls flow already. */
   async afterwards(channel: Channel): Promise<void> {
     const { cataloguer } = this.#session;
-    const isFirst = !cataloguer.knowsTools;
+    if (!cataloguer.knowsTools) {
+      // Alone, and kept at once: they say what may be repeated, and other lists may be long in coming.
+      await this.#compare(channel, ["tools"]);
+      cataloguer.save();
+    }
     await this.#compare(
       channel,
-      isFirst ? LIST_KINDS : LIST_KINDS.filter((kind) => kind !== "tools"),
+      LIST_KINDS.filter((kind) => kind !== "tools"),
     );
     if (this.#hasServed) {
       // What changed in the gap is not known, so the client is told to look again.

@@ -7,9 +7,10 @@
  * two chunks. TCP would let neither through; a relay that doubled a whole request would make a server run it
  * twice, and no proxy on the near side could be blamed for that.
  */
-import { connect, createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { connect, createServer, type Server, type Socket } from "node:net";
 import { once } from "node:events";
 import { setTimeout as pause } from "node:timers/promises";
+import { ownPort } from "../support/port.ts";
 
 /** What is done to every connection while it is set. Lengths in bytes, times in ms. */
 export type Toxic =
@@ -58,8 +59,6 @@ type Direction = "to_server" | "to_client";
 /** Pieces of a limited line go out this often. */
 const BANDWIDTH_TICK_MS = 50;
 const CUT_AFTER_MS = 5;
-const LISTEN_AGAIN_MS = 100;
-const LISTEN_TRIES = 50;
 
 /** A setting, and which connections have had what it gives but once. */
 interface Setting {
@@ -85,8 +84,8 @@ interface Link {
 }
 
 export async function openFaultProxy(options: FaultProxyOptions): Promise<FaultProxy> {
-  const proxy = new Relay(options);
-  await proxy.listen(0);
+  const proxy = new Relay(options, await ownPort());
+  await proxy.listen();
   return proxy;
 }
 
@@ -95,24 +94,24 @@ class Relay implements FaultProxy {
   readonly #links = new Set<Link>();
   #server: Server | undefined;
   #setting = setting({ kind: "pass" });
-  port = 0;
+  readonly port: number;
 
-  constructor(options: FaultProxyOptions) {
+  constructor(options: FaultProxyOptions, port: number) {
     this.#options = options;
+    this.port = port;
   }
 
   get toxic(): Toxic {
     return this.#setting.toxic;
   }
 
-  async listen(port: number): Promise<void> {
+  async listen(): Promise<void> {
     const server = createServer({ allowHalfOpen: true, noDelay: true }, (socket) => {
       void this.#serve(socket);
     });
-    server.listen(port, "127.0.0.1");
+    server.listen(this.port, "127.0.0.1");
     await once(server, "listening");
     this.#server = server;
-    this.port = (server.address() as AddressInfo).port;
   }
 
   async set(toxic: Toxic): Promise<void> {
@@ -120,20 +119,7 @@ class Relay implements FaultProxy {
     this.#setting = setting(toxic);
     before.end();
     if (toxic.kind === "refuse") this.#stopListening();
-    else if (this.#server === undefined) await this.#listenAgain();
-  }
-
-  /** Somebody's outgoing connection may have been given the port meanwhile; it does not keep it for long. */
-  async #listenAgain(): Promise<void> {
-    for (let left = LISTEN_TRIES; ; left--) {
-      try {
-        await this.listen(this.port);
-        return;
-      } catch (error) {
-        if (left === 0) throw error;
-        await pause(LISTEN_AGAIN_MS);
-      }
-    }
+    else if (this.#server === undefined) await this.listen();
   }
 
   #stopListening(): void {

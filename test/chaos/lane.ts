@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Asked, Evidence, Execution, Finding } from "../proof/evidence.ts";
 import { randomFrom } from "../support/random.ts";
-import { freePort } from "../support/upstream-process.ts";
+import { ownPort } from "../support/port.ts";
 import { Caller, type CallRecord, type CallerHost } from "./caller.ts";
 import { AT_THE_END, daemonOf, Fleet, type Daemon, type Life } from "./fleet.ts";
 import { Recoveries } from "./recoveries.ts";
@@ -137,7 +137,7 @@ class Lane {
   }
 
   async #openDaemon(): Promise<void> {
-    const address = `127.0.0.1:${String(await freePort())}`;
+    const address = `127.0.0.1:${String(await ownPort())}`;
     this.#daemon = daemonOf(this.#fleet, address, this.#env);
     await this.#daemon.start();
     const fronts = FRONTS.concat(this.#dice.one(FRONTS), this.#dice.one(FRONTS)).slice(0, CALLERS);

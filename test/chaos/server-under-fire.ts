@@ -9,7 +9,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { TransportKind } from "../../src/core/transport.ts";
 import { isAlive, until } from "../support/lab.ts";
-import { freePort } from "../support/upstream-process.ts";
+import { ownPort } from "../support/port.ts";
 import { openFaultProxy, type FaultProxy } from "./fault-proxy.ts";
 
 const SERVER = fileURLToPath(new URL("../fixtures/chaos-server.mjs", import.meta.url));
@@ -113,7 +113,7 @@ type RemoteKind = Exclude<TransportKind, "stdio">;
 export async function openRemote(kind: RemoteKind, options: UnderFireOptions): Promise<UnderFire> {
   const name = { http: "web", sse: "events", ws: "socket" }[kind];
   const files = filesOf(options.folder, name);
-  const targetPort = await freePort();
+  const targetPort = await ownPort();
   const service = new Service(kind, targetPort, files, options.log);
   await service.up();
   const faults = await openFaultProxy({ targetPort, random: options.random });

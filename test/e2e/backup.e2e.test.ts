@@ -36,6 +36,8 @@ async function killedWithBacklog(lab: Lab): Promise<{ path: string; args: string
   const upstream = await stdioUpstream(lab);
   const args = ["--name", "books", "--hold", "10m", ...upstream.target];
   const { client, kill } = await connect(lab, { args });
+  // Without the tools' annotations every call would be unsafe.
+  await client.listTools();
   await call(client, "append", { nonce: "done" });
   await upstream.down();
   await untilAway(lab, client);

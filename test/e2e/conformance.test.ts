@@ -6,7 +6,7 @@ import { describe, expect } from "vitest";
 import { failures, lostChecks, passes, runSuite, warnings } from "../support/conformance.ts";
 import { conformanceServerOverHttp, everythingOverHttp } from "../support/http-servers.ts";
 import { labTest } from "../support/lab.ts";
-import { freePort } from "../support/upstream-process.ts";
+import { ownPort } from "../support/port.ts";
 
 /** What passes in front of server-everything: it lacks most of the tools that scenarios call. */
 const EVERYTHING_PASSES = [
@@ -43,7 +43,7 @@ describe("the conformance suite, without a proxy", () => {
   labTest("passes nothing where no server is, and that is noticed", async (lab) => {
     const [there, notThere] = await Promise.all([
       runSuite(lab, await conformanceServerOverHttp(lab)),
-      runSuite(lab, `http://127.0.0.1:${String(await freePort())}/mcp`),
+      runSuite(lab, `http://127.0.0.1:${String(await ownPort())}/mcp`),
     ]);
     expect(passes(notThere)).toEqual([]);
     expect(lostChecks(there, notThere)).toEqual(passes(there));

@@ -43,6 +43,8 @@ describe("calls that waited when their proxy was killed", () => {
   labTest("are moved, wait for a person where they come, and those that read run", async (lab) => {
     const upstream = await stdioUpstream(lab);
     const first = await connect(lab, { args: upstream.target });
+    // Without the tools' annotations every call would be unsafe.
+    await first.client.listTools();
     await call(first.client, "append", { nonce: "done" });
     await call(first.client, "read_value", { nonce: "read-before" });
     await upstream.down();

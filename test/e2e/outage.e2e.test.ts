@@ -11,6 +11,8 @@ describe.each(ALL_UPSTREAMS)("a %s upstream", (_name, open) => {
   labTest("a read-only call right after it died is answered when it is back", async (lab) => {
     const upstream = await open(lab);
     const { client } = await connect(lab, { args: upstream.target });
+    // Without the tools' annotations every call would be unsafe.
+    await client.listTools();
     await call(client, "read_value", { nonce: "before" });
     await upstream.down();
     const answer = call(client, "read_value", { nonce: "after" });

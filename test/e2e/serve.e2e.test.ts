@@ -19,7 +19,7 @@ import {
 } from "../support/daemon.ts";
 import { call, command, status } from "../support/holdfast-process.ts";
 import { isAlive, labTest, type Lab, touch, until } from "../support/lab.ts";
-import { freePort } from "../support/upstream-process.ts";
+import { ownPort } from "../support/port.ts";
 
 // The official client takes the socket that browsers have; Node 20 has none.
 Object.assign(globalThis, { WebSocket });
@@ -86,7 +86,7 @@ describe("a daemon", () => {
   labTest(
     "that was killed gives a client its session back, and runs what waited once",
     async (lab) => {
-      const listen = `127.0.0.1:${String(await freePort())}`;
+      const listen = `127.0.0.1:${String(await ownPort())}`;
       const first = await twoServers(lab, listen);
       const before = await visit(lab, first, "one");
       await answers(before, "before");

@@ -1,7 +1,7 @@
 /** The first moments of a proxy: before its journal is open, and before anything is known of the upstream. */
 import { describe, expect, it } from "vitest";
 import { failure } from "../../src/core/failure.ts";
-import { exited, Stage } from "../support/stage.ts";
+import { exited, Stage, TOOLS } from "../support/stage.ts";
 
 describe("before the journal is open", () => {
   it("a call whose hold ends meanwhile is told no, and the proxy goes on", async () => {
@@ -44,6 +44,31 @@ describe("a server of which nothing is known", () => {
     const list = client.request("tools/list");
     await stage.world.advance(3_000);
     expect(JSON.stringify(client.answerTo(list))).toContain("no such command: nonsense");
+  });
+
+  it("has its tools known and kept while it is silent about its other lists", async () => {
+    const stage = await new Stage().start();
+    stage.upstream.capabilities = { tools: {}, prompts: {} };
+    stage.upstream.keeps.add("prompts/list");
+    await stage.connected();
+    await stage.world.settle();
+    expect(stage.catalogue.variants[0]?.lists.tools).toEqual(TOOLS);
+    expect(stage.catalogue.variants[0]?.lists.prompts).toBeUndefined();
+  });
+
+  it("is on disk with the list that a client is given, before the client has it", async () => {
+    const stage = await new Stage().start();
+    stage.upstream.keeps.add("tools/list");
+    const client = await stage.connected();
+    await stage.world.advance(100);
+    const [own] = [...stage.upstream.kept.keys()];
+    const list = client.request("tools/list");
+    await stage.world.advance(100);
+    expect(stage.upstream.kept.size).toBe(2);
+    const theirs = [...stage.upstream.kept.keys()].find((id) => id !== own);
+    stage.upstream.say(JSON.stringify({ jsonrpc: "2.0", id: theirs, result: { tools: TOOLS } }));
+    await stage.world.runUntil(() => client.answerTo(list) !== undefined, 1_000);
+    expect(stage.catalogue.variants[0]?.lists.tools).toEqual(TOOLS);
   });
 
   it("has its tools' classes known as soon as the client has its list", async () => {

@@ -13,8 +13,9 @@ import { WebSocket } from "ws";
 import type { TransportKind } from "../../src/core/transport.ts";
 import { configure, startDaemon } from "./daemon.ts";
 import { isAlive, until, type Lab } from "./lab.ts";
+import { ownPort } from "./port.ts";
 import { ReturningSocketTransport } from "./returning-socket.ts";
-import { freePort, type Upstream } from "./upstream-process.ts";
+import type { Upstream } from "./upstream-process.ts";
 
 const CLI = fileURLToPath(new URL("../../dist/app/cli.js", import.meta.url));
 const NAME = "ledger";
@@ -72,7 +73,7 @@ const openStdio: OpenFront = (lab, upstream) => {
 function openNetwork(reach: (host: string, name: string) => Transport): OpenFront {
   return async (lab, upstream) => {
     configure(lab, { [NAME]: upstream.entry });
-    const host = `127.0.0.1:${String(await freePort())}`;
+    const host = `127.0.0.1:${String(await ownPort())}`;
     let daemon = await startDaemon(lab, host);
     return {
       transport: () => reach(host, NAME),

@@ -15,6 +15,7 @@ import type {
 } from "../../src/ports.ts";
 import { httpConnector, type HttpConnectorOptions } from "../../src/upstream/http.ts";
 import type { Message } from "../../src/wire/message.ts";
+import { ownPort } from "./port.ts";
 
 const PATIENCE_MS = 30_000;
 
@@ -129,7 +130,8 @@ export class FakeServer {
     else this.handler(seen);
   }
 
-  async listen(port = 0): Promise<this> {
+  async listen(chosen?: number): Promise<this> {
+    const port = chosen ?? (await ownPort());
     await new Promise<void>((resolve, reject) => {
       this.#server.once("error", reject);
       this.#server.listen(port, "127.0.0.1", () => {

@@ -4,7 +4,7 @@ import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { Lab } from "./lab.ts";
-import { freePort } from "./upstream-process.ts";
+import { ownPort } from "./port.ts";
 
 /** The official server-everything; its first argument is `stdio`, `streamableHttp` or `sse`. */
 export const EVERYTHING = createRequire(import.meta.url).resolve(
@@ -48,7 +48,7 @@ function start(
 
 async function everythingAt(lab: Lab, mode: "streamableHttp" | "sse"): Promise<string> {
   // It does not say which port it was given if it may choose.
-  const port = String(await freePort());
+  const port = String(await ownPort());
   await start(lab, [EVERYTHING, mode], { PORT: port }, /listening|is running/);
   return `http://127.0.0.1:${port}`;
 }

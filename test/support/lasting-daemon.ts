@@ -1,7 +1,7 @@
 /** `holdfast serve` at one port, with one state folder, over many lives: tests kill it and start it again. */
 import { configure, launchDaemon, ledgerEntry, type Launched } from "./daemon.ts";
 import type { Lab } from "./lab.ts";
-import { freePort } from "./upstream-process.ts";
+import { ownPort } from "./port.ts";
 
 export interface LastingDaemon {
   readonly port: number;
@@ -28,7 +28,7 @@ export async function daemonAt(
   holdfast: object = {},
 ): Promise<LastingDaemon> {
   configure(lab, mcpServers, holdfast);
-  const port = await freePort();
+  const port = await ownPort();
   const address = `127.0.0.1:${String(port)}`;
   let life: Launched | undefined;
   const launch = (): Launched => (life = launchDaemon(lab, address, ENV));

@@ -5,6 +5,7 @@ import { realWorld } from "../../src/base/world.ts";
 import type { Connector } from "../../src/ports.ts";
 import { sseConnector, type SseConnectorOptions } from "../../src/upstream/sse.ts";
 import { result } from "./http-rig.ts";
+import { ownPort } from "./port.ts";
 
 /** One POST as the server saw it. */
 export interface Posted {
@@ -89,8 +90,9 @@ export class SseServer {
   }
 
   async listen(): Promise<this> {
+    const port = await ownPort();
     await new Promise<void>((resolve) => {
-      this.#server.listen(0, "127.0.0.1", resolve);
+      this.#server.listen(port, "127.0.0.1", resolve);
     });
     return this;
   }

@@ -4,14 +4,12 @@
  * killed and kept down, brought back, frozen and thawed, so that one scenario runs against all.
  */
 import { spawn } from "node:child_process";
-import { once } from "node:events";
 import { rmSync } from "node:fs";
-import { createServer } from "node:net";
-import type { AddressInfo } from "node:net";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { TransportKind } from "../../src/core/transport.ts";
 import { isAlive, touch, until, type Lab } from "./lab.ts";
+import { ownPort } from "./port.ts";
 import type { ServerEntry } from "./serve-process.ts";
 
 const LEDGER_SERVER = fileURLToPath(new URL("../fixtures/ledger-server.mjs", import.meta.url));
@@ -78,16 +76,6 @@ export const stdioUpstream: OpenUpstream = (lab) => {
   });
 };
 
-/** A port that nobody else is given meanwhile, as far as that can be had. */
-export async function freePort(): Promise<number> {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address() as AddressInfo;
-  probe.close();
-  await once(probe, "close");
-  return port;
-}
-
 type RemoteKind = Exclude<TransportKind, "stdio">;
 
 async function startServer(
@@ -126,7 +114,7 @@ async function openRemote(
   lab: Lab,
   env: Record<string, string> = {},
 ): Promise<Upstream> {
-  const port = await freePort();
+  const port = await ownPort();
   const up = () => startServer(lab, kind, port, env);
   const send = signals(lab);
   await up();

@@ -9,6 +9,7 @@ import {
   type WebSocketConnectorOptions,
 } from "../../src/upstream/websocket.ts";
 import { result } from "./http-rig.ts";
+import { ownPort } from "./port.ts";
 
 /** One message as the server saw it. */
 export interface Heard {
@@ -65,8 +66,9 @@ export class SocketServer {
   }
 
   async listen(): Promise<this> {
+    const port = await ownPort();
     await new Promise<void>((resolve) => {
-      this.#http.listen(0, "127.0.0.1", resolve);
+      this.#http.listen(port, "127.0.0.1", resolve);
     });
     return this;
   }

@@ -2,7 +2,7 @@
 import { spawn, type ChildProcess } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { createServer, type Server } from "node:http";
-import { createServer as createTcpServer, type AddressInfo, type Socket } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
 import {
   StreamableHTTPServerTransport,
@@ -22,6 +22,7 @@ import {
   until,
   type Link,
 } from "../support/http-rig.ts";
+import { ownPort } from "../support/port.ts";
 
 const children: ChildProcess[] = [];
 const servers: Server[] = [];
@@ -43,17 +44,7 @@ async function kill(child: ChildProcess): Promise<void> {
   await gone;
 }
 
-async function freePort(): Promise<number> {
-  const server = createTcpServer();
-  await new Promise<void>((resolve) => {
-    server.listen(0, "127.0.0.1", resolve);
-  });
-  const { port } = server.address() as AddressInfo;
-  await new Promise((resolve) => server.close(resolve));
-  return port;
-}
-
-/** Starts server-everything; resolves when it listens. A port taken meanwhile rejects. */
+/** Starts server-everything; resolves when it listens. */
 async function startEverything(port: number): Promise<ChildProcess> {
   const child = spawn(
     process.execPath,
@@ -71,17 +62,10 @@ async function startEverything(port: number): Promise<ChildProcess> {
   return child;
 }
 
-/** As above on some free port; another process may take it first, so it is tried again. */
 async function everything(): Promise<{ child: ChildProcess; port: number; url: string }> {
-  for (let attempt = 1; ; attempt++) {
-    const port = await freePort();
-    try {
-      const child = await startEverything(port);
-      return { child, port, url: `http://127.0.0.1:${String(port)}/mcp` };
-    } catch (error) {
-      if (attempt === 5) throw error;
-    }
-  }
+  const port = await ownPort();
+  const child = await startEverything(port);
+  return { child, port, url: `http://127.0.0.1:${String(port)}/mcp` };
 }
 
 async function session(url: string): Promise<Link> {

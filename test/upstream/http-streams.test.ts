@@ -31,7 +31,7 @@ afterEach(async () => {
   await Promise.all(servers.splice(0).map((server) => server.close()));
 });
 
-async function serve(handler: Handler, port = 0): Promise<FakeServer> {
+async function serve(handler: Handler, port?: number): Promise<FakeServer> {
   const server = await new FakeServer(handler).listen(port);
   servers.push(server);
   return server;

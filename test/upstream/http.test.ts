@@ -23,6 +23,7 @@ import {
   type Handler,
   type Link,
 } from "../support/http-rig.ts";
+import { ownPort } from "../support/port.ts";
 
 const servers: FakeServer[] = [];
 const tcpServers: Server[] = [];
@@ -455,17 +456,6 @@ describe("bounds", () => {
 });
 
 describe("the network", () => {
-  /** A port that nobody listens on. */
-  async function closedPort(): Promise<number> {
-    const server = createTcpServer();
-    await new Promise<void>((resolve) => {
-      server.listen(0, "127.0.0.1", resolve);
-    });
-    const { port } = server.address() as AddressInfo;
-    await new Promise((resolve) => server.close(resolve));
-    return port;
-  }
-
   async function refusal(url: string, more: Partial<HttpConnectorOptions> = {}) {
     const { connection, recorder } = await link(url, more);
     connection.send(INITIALIZE("1-1"), { kind: "handshake", id: "1-1" });
@@ -478,13 +468,13 @@ describe("the network", () => {
   }
 
   it("a port where nobody listens refuses the connection", async () => {
-    const failure = await refusal(`http://127.0.0.1:${String(await closedPort())}/mcp`);
+    const failure = await refusal(`http://127.0.0.1:${String(await ownPort())}/mcp`);
     expect(failure.kind).toBe("connect_refused");
     expect(failure.message).toContain("ECONNREFUSED");
   });
 
   it("a name with several addresses that all refuse names a cause too", async () => {
-    const failure = await refusal(`http://localhost:${String(await closedPort())}/mcp`);
+    const failure = await refusal(`http://localhost:${String(await ownPort())}/mcp`);
     expect(failure.kind).toBe("connect_refused");
     expect(failure.message).toContain("ECONNREFUSED");
   });
