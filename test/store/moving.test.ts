@@ -474,7 +474,7 @@ describe("an import", () => {
     await child.untilLines(1);
     expect(namesIn(state).length).toBeGreaterThan(0);
     // What is being made is locked: it is not cleared away, and another import waits for its turn.
-    await expect(put(whole(), state)).rejects.toThrow(/another import is under way/);
+    await expect(put(whole(), state)).rejects.toThrow(/another import or restore is under way/);
     await child.kill();
     expect(await readJournals(state)).toEqual([]);
     const { own } = await startOn(state);

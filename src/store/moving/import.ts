@@ -7,20 +7,17 @@
  *      brings nothing new.
  * MV8. Live calls are marked before they are seen: only reads run, the others wait for a person.
  */
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import type { Database, Statement } from "better-sqlite3";
 import { JournalError, RefusedError, errorText } from "../../base/errors.ts";
 import { isTerminal } from "../../core/call.ts";
 import type { CallRow } from "../../core/call.ts";
 import type { SessionRow } from "../../core/session.ts";
-import { claimPlace } from "../drafts.ts";
+import { claimPlace, lockArrivals } from "../drafts.ts";
 import type { Place } from "../drafts.ts";
 import { journalFiles, journalNumbers, upstreamsWithJournals } from "../layout.ts";
 import { openReading } from "../sqlite/connection.ts";
 import type { Driver } from "../sqlite/connection.ts";
 import { Draft } from "../sqlite/draft.ts";
-import { tryLock } from "../sqlite/lock.ts";
 import type { JournalRecord, MovedRecord } from "./format.ts";
 import { readExport } from "./read.ts";
 import type { ReadExport } from "./read.ts";
@@ -54,17 +51,14 @@ export interface ImportOptions {
 
 /**
  * Rejects with `RefusedError` for a file that is not right, or while a proxy has journals of its
- * upstreams, and with `JournalError` where the disk fails; nothing was changed then.
+ * upstreams, or others bring calls into the folder, and with `JournalError` where the disk fails; nothing was changed then.
  */
 export async function importExport(
   input: AsyncIterable<Uint8Array>,
   options: ImportOptions,
 ): Promise<Imported> {
-  mkdirSync(options.folder, { recursive: true, mode: 0o700 });
   // Two at once would not see each other's calls (MV7).
-  const lock = tryLock(options.driver, join(options.folder, "import.lock.db"));
-  if (lock === undefined)
-    throw new RefusedError("another import is under way in this state folder");
+  const lock = lockArrivals(options.driver, options.folder);
   try {
     return await importUnderLock(input, options);
   } finally {
