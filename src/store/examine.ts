@@ -2,7 +2,7 @@
 import { RefusedError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import { existsSync } from "node:fs";
-import { repairFiles, repairJournal } from "./repair.ts";
+import { finishRebuilds, repairFiles, repairJournal } from "./repair.ts";
 import type { Repaired } from "./repair.ts";
 import { loadDriver } from "./sqlite/connection.ts";
 import type { Driver } from "./sqlite/connection.ts";
@@ -56,9 +56,10 @@ export async function examine(options: ExamineOptions): Promise<Examined> {
   if (options.isRepairing) {
     for (const subject of subjectsIn(options.folder))
       await repairOne(driver, subject, options, repairs, refused);
+    const moved = finishRebuilds(driver, options.folder);
     // Files last: a repair of a journal makes some.
     const { files, journals } = await lookAtAll(driver, options);
-    const didFiles = repairFiles(driver, files);
+    const didFiles = [...moved, ...repairFiles(driver, files)];
     // Nothing was mended: what was found stands.
     if (repairs.length + didFiles.length === 0) {
       return { journals, files, repairs, didFiles, refused };

@@ -110,7 +110,9 @@ function ofLostJournals(folder: string): Finding[] {
         check: "high-water",
         what: `${path} tells how far a journal has come that is not there`,
         means: "if nobody moved it away, all its calls are missing",
-        advice: "bring it back, or its last backup (holdfast restore); else remove the mark",
+        advice:
+          "bring it back, or its last backup (holdfast restore); else remove the mark. If a repair " +
+          "was interrupted, --repair moves it to the file that it belongs to",
       }),
     );
 }
