@@ -27,6 +27,8 @@ export interface Place {
   readonly files: JournalFiles;
   /** Held until the journal is there, or given up. */
   readonly lock: Lock;
+  /** A journal of this upstream that a process has: only a start takes up what is new. */
+  readonly inUse: string | undefined;
 }
 
 /**
@@ -60,8 +62,8 @@ export function clearDrafts(driver: Driver, folder: string, upstreamDigest: stri
 }
 
 /**
- * A place for one more journal of this upstream. Throws `RefusedError` while a process has one of its
- * journals: only a start takes up what is new.
+ * A place for one more journal of this upstream, also while a process has another of them: what may be
+ * made there then, the caller decides. Throws `JournalError` on a network file system.
  */
 export function claimPlace(driver: Driver, folder: string, upstreamDigest: string): Place {
   makeFolders(folder, upstreamDigest);
@@ -69,18 +71,20 @@ export function claimPlace(driver: Driver, folder: string, upstreamDigest: strin
   if (network !== undefined)
     throw new JournalError("io", `${folder} is on a network file system (${network})`);
   clearDrafts(driver, folder, upstreamDigest);
-  for (const number of journalNumbers(folder, upstreamDigest)) {
-    const { path, lockPath } = journalFiles(folder, upstreamDigest, number);
-    const lock = tryLock(driver, lockPath);
-    if (lock === undefined)
-      throw new RefusedError(`${path} is in use by a running proxy; end that one first`);
-    lock.release();
-  }
+  const inUse = journalNumbers(folder, upstreamDigest)
+    .map((number) => journalFiles(folder, upstreamDigest, number))
+    .find(({ lockPath }) => isTaken(driver, lockPath))?.path;
   for (let number = 1; ; number++) {
     const files = journalFiles(folder, upstreamDigest, number);
     const lock = tryLock(driver, files.lockPath);
     if (lock === undefined) continue;
-    if (!isUsed(files)) return { files, lock };
+    if (!isUsed(files)) return { files, lock, inUse };
     lock.release();
   }
+}
+
+function isTaken(driver: Driver, lockPath: string): boolean {
+  const lock = tryLock(driver, lockPath);
+  lock?.release();
+  return lock === undefined;
 }

@@ -1,8 +1,9 @@
 /**
  * Puts what was exported into new journals of a state folder, one for each upstream.
  *
- * MV6. All or nothing: the journals appear when the whole file was read and found right, and is on the
- *      platter; a process that is killed before leaves nothing that anybody sees.
+ * MV6. Of each upstream all or nothing, and nothing of any before the whole file was read and found
+ *      right, and is on the platter. Then the journals appear one after another: where that is cut short,
+ *      the same file brings the rest, also while a proxy has the journals that are there.
  * MV7. A call that any journal of the folder has is never there a second time: the same file twice
  *      brings nothing new.
  * MV8. Live calls are marked before they are seen: only reads run, the others wait for a person.
@@ -50,8 +51,9 @@ export interface ImportOptions {
 }
 
 /**
- * Rejects with `RefusedError` for a file that is not right, or while a proxy has journals of its
- * upstreams, or others bring calls into the folder, and with `JournalError` where the disk fails; nothing was changed then.
+ * Rejects with `RefusedError` for a file that is not right, while a proxy has journals of an upstream of
+ * which it brings something new, or while others bring calls into the folder; nothing was changed then.
+ * With `JournalError` where the disk fails, which says so if some of the journals are there (MV6).
  */
 export async function importExport(
   input: AsyncIterable<Uint8Array>,
@@ -85,6 +87,31 @@ interface Making extends Place {
   readonly draft: Draft;
   readonly name: string;
   newSessions: number;
+}
+
+/** What is there already is no reason to refuse (MV6). `what` is not. */
+function refuseIfInUse({ inUse }: Making, what: string): void {
+  if (inUse === undefined) return;
+  throw new RefusedError(
+    `${inUse} is in use by a running proxy, and ${what} is new there; end that one first`,
+  );
+}
+
+/** MV6. Throws what the file system says of the first, for then there is nothing yet. */
+function publishAll(makings: readonly Making[]): void {
+  for (const [published, { draft, files }] of makings.entries()) {
+    try {
+      draft.publish();
+    } catch (error) {
+      if (published === 0) throw error;
+      throw new JournalError(
+        "io",
+        `${published} of ${makings.length} journals are there, and the next, ${files.path}, could not ` +
+          `be put in place: ${errorText(error)}. Import it again for the rest; nothing comes twice.`,
+        error,
+      );
+    }
+  }
 }
 
 class FolderTarget {
@@ -129,7 +156,10 @@ class FolderTarget {
 
   #takeSession(session: SessionRow): void {
     const making = this.#now();
-    if (!this.#known.hasSession(session.id)) making.newSessions++;
+    if (!this.#known.hasSession(session.id)) {
+      refuseIfInUse(making, `session ${session.id}`);
+      making.newSessions++;
+    }
     // Also one that is known: its calls look for it in their own journal.
     making.draft.addSession(session);
   }
@@ -141,7 +171,9 @@ class FolderTarget {
       this.#callsThere++;
       return;
     }
-    this.#now().draft.addCall(call);
+    const making = this.#now();
+    refuseIfInUse(making, `call ${call.id}`);
+    making.draft.addCall(call);
     if (!isTerminal(call.state) && call.safety !== "read") this.#held++;
   }
 
@@ -156,7 +188,7 @@ class FolderTarget {
       ({ draft, newSessions }) => draft.calls > 0 || newSessions > 0,
     );
     for (const { draft } of makings) draft.seal(this.#options.because);
-    for (const { draft } of makings) draft.publish();
+    publishAll(makings);
     const journals = makings.map(({ draft, files, name }) => {
       return { path: files.path, name, calls: draft.calls };
     });
