@@ -8,6 +8,7 @@ import { loadDriver } from "./sqlite/connection.ts";
 import type { Driver } from "./sqlite/connection.ts";
 import { holdOf, lookAcross, lookAtJournal, ownerFact, subjectsIn } from "./verify.ts";
 import type { Hold, Looked, Subject } from "./verify.ts";
+import { lookForDrafts } from "./verify/drafts.ts";
 import { lookAtFiles } from "./verify/files.ts";
 import { fault } from "./verify/finding.ts";
 import type { Finding } from "./verify/finding.ts";
@@ -148,7 +149,8 @@ async function lookAtAll(
   }
   const isAnyRunning = journals.some(({ isRunning }) => isRunning);
   const places = { folder, cache, now: world.now(), isAnyRunning };
-  return { journals, files: [...lookAcross(across), ...lookAtFiles(places)] };
+  const files = [...lookAtFiles(places), ...lookForDrafts(driver, places)];
+  return { journals, files: [...lookAcross(across), ...files] };
 }
 
 function ofLock(hold: Hold, path: string): Finding[] {

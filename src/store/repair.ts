@@ -4,7 +4,8 @@
  * RP1. Nothing is changed before the journal as it was is kept beside it.
  * RP2. A repair says of no call that it did not run, and lets none run that may have run: damaged rows are
  *      set aside, and what waits in a journal that lost something is held for a person.
- * RP3. It runs under the journal's lock; one that a process has is never touched.
+ * RP3. It runs under the journal's lock; one that a process has is never touched, nor is what another
+ *      process is making.
  */
 import { chmodSync, constants, copyFileSync, existsSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
@@ -98,10 +99,7 @@ function mendInPlace(
   }
   did.push(...inside.map(didText));
   for (const mend of mends.filter(isInFile)) {
-    refusing(files.path, () => {
-      mendFile(driver, files, mend);
-    });
-    did.push(didText(mend));
+    if (refusing(files.path, () => mendFile(driver, files, mend))) did.push(didText(mend));
   }
   return true;
 }
@@ -110,12 +108,10 @@ function mendInPlace(
 export function repairFiles(driver: Driver, findings: readonly Finding[]): string[] {
   return mendsOf(findings)
     .filter(isInFile)
-    .map((mend) => {
-      refusing("a file of the state folder", () => {
-        mendFile(driver, undefined, mend);
-      });
-      return didText(mend);
-    });
+    .filter((mend) =>
+      refusing("a file of the state folder", () => mendFile(driver, undefined, mend)),
+    )
+    .map(didText);
 }
 
 /** Finishes what a killed repair left half moved (RP4); gives what was done. Throws `RefusedError`. */

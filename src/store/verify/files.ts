@@ -16,10 +16,9 @@ import type { Finding } from "./finding.ts";
 /** Names of files of ours, apart from whatever else somebody keeps there. */
 const IN_STATE = /^(ballast|tokens\.json|(tokens|import)\.lock\.db|identity\.key)$/;
 const OF_JOURNAL = /^[1-9][0-9]*\.(db|db-wal|db-shm|lock\.db|hwm|abandoned|db\..+)$/;
-/** What is written before it gets its name. */
+/** What is written before it gets its name, under no lock (others: `lookForDrafts`). */
 const STATE_DRAFT = /^(\.key_[0-9a-z]+\.tmp|\.doctor-p_[0-9a-z]+|tokens\.json\.draft)$/;
 const CATALOGUE_DRAFT = /\.json\.tmp_[0-9a-z]+$/;
-const JOURNAL_DRAFT = /^[1-9][0-9]*\.db\.draft-.+$/;
 /** A draft that is younger may be somebody's work. */
 const DRAFT_AGE_MS = 60_000;
 
@@ -50,10 +49,6 @@ export function lookAtFiles(places: Places): Finding[] {
     ...upstreams.flatMap(ofLostJournals),
     ...ofDrafts(filesIn(folder, STATE_DRAFT), places.now),
     ...ofDrafts(filesIn(catalogues, CATALOGUE_DRAFT), places.now),
-    ...ofDrafts(
-      upstreams.flatMap((path) => filesIn(path, JOURNAL_DRAFT)),
-      places.now,
-    ),
     ...ofBallast(places),
     ...ofTokens(folder),
     ...filesIn(catalogues, /\.json$/).flatMap(ofCatalogue),
@@ -66,14 +61,14 @@ function namesIn(folder: string): string[] {
     : [];
 }
 
-function filesIn(folder: string, form: RegExp): string[] {
+export function filesIn(folder: string, form: RegExp): string[] {
   return namesIn(folder)
     .filter((name) => form.test(name))
     .map((name) => join(folder, name));
 }
 
 /** Undefined where there is none, or a link, which says nothing of what it leads to. */
-function statOf(path: string): Stats | undefined {
+export function statOf(path: string): Stats | undefined {
   const found = lstatSync(path, { throwIfNoEntry: false });
   return found?.isSymbolicLink() === true ? undefined : found;
 }
