@@ -57,7 +57,7 @@ export async function examine(options: ExamineOptions): Promise<Examined> {
   if (options.isRepairing) {
     for (const subject of subjectsIn(options.folder))
       await repairOne(driver, subject, options, repairs, refused);
-    const moved = finishRebuilds(driver, options.folder);
+    const moved = orRefused(refused, () => finishRebuilds(driver, options.folder)) ?? [];
     // Files last: a repair of a journal makes some.
     const { files, journals } = await lookAtAll(driver, options);
     const didFiles = [...moved, ...repairFiles(driver, files)];
@@ -112,14 +112,22 @@ async function repairOne(
       refused.push(`${path} can't be locked (${hold.why})`);
       return;
     }
-    try {
+    orRefused(refused, () => {
       const stamp = stampOf(options.world);
       repairs.push({ path, ...repairJournal(driver, subject, looked, options.folder, stamp) });
-    } catch (error) {
-      if (!(error instanceof RefusedError)) throw error;
-      refused.push(error.message);
-    }
+    });
   });
+}
+
+/** Undefined where it was refused, which is noted. */
+function orRefused<T>(refused: string[], work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof RefusedError)) throw error;
+    refused.push(error.message);
+    return undefined;
+  }
 }
 
 /** For names of files: "20260131T235959123Z". */

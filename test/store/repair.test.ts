@@ -348,6 +348,22 @@ describe("a file that is damaged", () => {
     },
   );
 
+  it("is not put into a new one while it can't be told whether it was before", async () => {
+    const { folder } = await withManyCalls(50);
+    damagePageOf(pathOf(folder), 20);
+    const { kept = "" } = (await look(folder, true)).repairs[0] ?? {};
+    renameSync(kept, pathOf(folder));
+    renameSync(`${kept}.hwm`, pathOf(folder, "1.hwm"));
+    const other = new Database(pathOf(folder, "2.db"));
+    other.pragma("locking_mode = exclusive");
+    other.exec("begin exclusive");
+    const { refused } = await look(folder, true);
+    other.close();
+    expect(refused).toContainEqual(expect.stringMatching(/1\.db could not be repaired: .*locked/));
+    expect(existsSync(pathOf(folder, "3.db"))).toBe(false);
+    expect((await look(folder, true)).repairs).toMatchObject([{ kept }]);
+  });
+
   it("is not taken for the one that had its name before, nor for one whose place on the disk it has", async () => {
     const { folder } = await withManyCalls(50);
     damagePageOf(pathOf(folder), 20);

@@ -78,7 +78,7 @@ function dbIdOf(driver: Driver, { path, highWaterPath }: JournalFiles): string |
   return read?.dbId ?? new HighWaterFile(highWaterPath).read()?.dbId;
 }
 
-/** Undefined where it can't be read. */
+/** Undefined where it can't be read. Throws where another is in the way: it may be read later. */
 function readIn<T>(driver: Driver, path: string, work: (side: SideStatements) => T): T | undefined {
   try {
     const db = openReading(driver, path);
@@ -88,7 +88,8 @@ function readIn<T>(driver: Driver, path: string, work: (side: SideStatements) =>
       db.close();
     }
   } catch (error) {
-    if (sqliteCode(error) === undefined) throw error;
+    const code = sqliteCode(error);
+    if (code === undefined || code.startsWith("SQLITE_BUSY")) throw error;
     return undefined;
   }
 }
