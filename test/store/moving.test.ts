@@ -1,5 +1,5 @@
 /** Exports and imports: what goes from one store into another, and what is refused. */
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import fc from "fast-check";
@@ -516,6 +516,24 @@ describe("an import", () => {
     // What is not there yet is still refused beside it.
     const more = fileOf(ofJournal(), first, ofCall(aCall()));
     await expect(put(more, state)).rejects.toThrow(/1\.db is in use by a running proxy/);
+  });
+
+  it("beside a journal with a damaged page is refused, naming it", async () => {
+    const state = folder();
+    await put(whole(), state);
+    const db = new Database(pathIn(state));
+    const page = db
+      .prepare("select rootpage from sqlite_schema where name = 'sqlite_autoindex_call_1'")
+      .pluck()
+      .get() as number;
+    db.close();
+    const bytes = readFileSync(pathIn(state));
+    bytes.fill(0xff, (page - 1) * 4096, page * 4096);
+    writeFileSync(pathIn(state), bytes);
+    await expect(put(whole(), state)).rejects.toMatchObject({
+      name: "JournalError",
+      message: expect.stringMatching(/1\.db can't be read: .*malformed.*import again/) as string,
+    });
   });
 
   it("of which the disk fails between two journals says what is there, and how to get the rest", async () => {

@@ -211,47 +211,69 @@ class FolderTarget {
   }
 }
 
-/** The calls and sessions of all journals of a state folder, damaged ones too. */
+interface KnownJournal {
+  readonly path: string;
+  readonly calls: Statement;
+  readonly sessions: Statement;
+}
+
+/** The calls and sessions of all journals of a state folder, damaged ones too as far as they can be read. */
 class KnownIds {
   readonly #dbs: Database[] = [];
-  readonly #calls: Statement[] = [];
-  readonly #sessions: Statement[] = [];
+  readonly #journals: KnownJournal[] = [];
 
+  /** Throws `JournalError` where one can't be read. */
   constructor(driver: Driver, folder: string) {
-    for (const digest of upstreamsWithJournals(folder)) {
-      for (const number of journalNumbers(folder, digest))
-        this.#add(driver, journalFiles(folder, digest, number).path);
+    try {
+      for (const digest of upstreamsWithJournals(folder)) {
+        for (const number of journalNumbers(folder, digest))
+          this.#add(driver, journalFiles(folder, digest, number).path);
+      }
+    } catch (error) {
+      this.close();
+      throw error;
     }
   }
 
   #add(driver: Driver, path: string): void {
-    try {
+    reading(path, () => {
       const db = openReading(driver, path);
       this.#dbs.push(db);
       // Its process died, or is still busy, before there was a schema.
       if (db.pragma("user_version", { simple: true }) === 0) return;
-      this.#calls.push(db.prepare("select 1 from call where id = ?"));
-      this.#sessions.push(db.prepare("select 1 from session where id = ?"));
-    } catch (error) {
-      this.close();
-      throw new JournalError(
-        "io",
-        `whether its calls are here already can't be told, because ${path} can't be read: ` +
-          `${errorText(error)}. Move that file away, then import again.`,
-        error,
-      );
-    }
+      const calls = db.prepare("select 1 from call where id = ?");
+      const sessions = db.prepare("select 1 from session where id = ?");
+      this.#journals.push({ path, calls, sessions });
+    });
   }
 
+  /** Throws `JournalError` where that can't be told. */
   hasCall(id: string): boolean {
-    return this.#calls.some((statement) => statement.get(id) !== undefined);
+    return this.#journals.some(({ path, calls }) => hasRow(path, calls, id));
   }
 
+  /** Throws `JournalError` where that can't be told. */
   hasSession(id: string): boolean {
-    return this.#sessions.some((statement) => statement.get(id) !== undefined);
+    return this.#journals.some(({ path, sessions }) => hasRow(path, sessions, id));
   }
 
   close(): void {
     for (const db of this.#dbs) db.close();
+  }
+}
+
+const hasRow = (path: string, statement: Statement, id: string): boolean =>
+  reading(path, () => statement.get(id) !== undefined);
+
+function reading<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw new JournalError(
+      "io",
+      `whether its calls are here already can't be told, because ${path} can't be read: ` +
+        `${errorText(error)}. Mend it (holdfast verify --repair) or move that file away, then import again.`,
+      error,
+    );
   }
 }
