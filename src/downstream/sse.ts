@@ -13,7 +13,7 @@ import type { World } from "../base/world.ts";
 import type { Log } from "../ports.ts";
 import { parseMessage } from "../wire/message.ts";
 import { COMMON, HTTP_RPC, refuse, trouble, type Trouble } from "./http/answers.ts";
-import { dropRest, readBody } from "./http/body.ts";
+import { type BodyLimits, dropRest, readBody } from "./http/body.ts";
 import type { Route, Visit } from "./http/route.ts";
 import { KeptLinks, type NotReturned, peerOf, type Returned } from "./kept-links.ts";
 import type { KeptLink } from "./kept-link.ts";
@@ -28,8 +28,7 @@ const UNREAD_BYTES_MAX = 8 * 1024 * 1024;
 export interface SseRouteOptions {
   readonly world: World;
   readonly log: Log;
-  /** The largest message taken from a client. */
-  readonly requestMaxBytes: number;
+  readonly bodies: BodyLimits;
   /** Clients kept at most, with and without a stream. */
   readonly linksMax: number;
 }
@@ -156,9 +155,8 @@ class SseRoute implements Route {
       this.#turnAway(request, response, wrong);
       return;
     }
-    const { world, requestMaxBytes } = this.#options;
     this.#links.find(visit, key)?.bodies.add(request);
-    readBody(request, { world, bytesMax: requestMaxBytes }, (body) => {
+    readBody(request, this.#options.bodies, (body) => {
       if (body.kind === "refused") refuse(response, body.trouble);
       if (body.kind !== "text") return;
       const message = parseMessage(body.text);

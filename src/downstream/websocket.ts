@@ -16,6 +16,7 @@ import type { Duplex } from "node:stream";
 import { deferred } from "../base/async.ts";
 import type { World } from "../base/world.ts";
 import type { Log } from "../ports.ts";
+import type { HalfReadRoom } from "./half-read-room.ts";
 import { HTTP_RPC, trouble, type Trouble } from "./http/answers.ts";
 import type { UpgradeRoute, Visit } from "./http/route.ts";
 import { refuseSocket } from "./http/sockets.ts";
@@ -38,6 +39,7 @@ export interface WebSocketRouteOptions {
   readonly requestMaxBytes: number;
   /** Clients kept at most, with and without a connection. */
   readonly linksMax: number;
+  readonly room: HalfReadRoom;
 }
 
 /** Serves upgrades of `/ws/NAME`. */
@@ -142,15 +144,14 @@ class WebSocketRoute implements UpgradeRoute {
     this.#upgrading.set(request, link);
     // Calls back before it returns, or has refused the upgrade.
     this.#server.handleUpgrade(request, socket, head, (webSocket) => {
-      this.#attach(link, webSocket);
+      this.#attach(link, webSocket, socket);
       if (link.isNew) link.bind(visit.door.enter(link), false);
     });
     if (link.isNew) link.forget();
   }
 
-  #attach(link: KeptLink, webSocket: WebSocket): void {
-    const { world, requestMaxBytes } = this.#options;
-    const carrier = new SocketCarrier(world, webSocket, requestMaxBytes);
+  #attach(link: KeptLink, webSocket: WebSocket, socket: Duplex): void {
+    const carrier = new SocketCarrier(webSocket, socket, this.#options);
     this.#sockets.add(carrier);
     carrier.open({
       onMessage: (inbound) => {

@@ -4,6 +4,7 @@ import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
 import { afterEach, beforeEach, expect, it } from "vitest";
 import { WebSocket } from "ws";
 import { realWorld } from "../../src/base/world.ts";
+import { HalfReadRoom } from "../../src/downstream/half-read-room.ts";
 import { mcpRoute } from "../../src/downstream/http/mcp.ts";
 import { httpListener } from "../../src/downstream/http/server.ts";
 import { sseRoute } from "../../src/downstream/sse.ts";
@@ -17,8 +18,10 @@ let address: string;
 let door: ScriptedDoor;
 
 beforeEach(async () => {
-  const log = () => {};
-  const common = { world: realWorld(), log, requestMaxBytes: 4096 };
+  const world = realWorld();
+  const common = { world, log: () => {}, requestMaxBytes: 4096 };
+  const room = new HalfReadRoom(2 * common.requestMaxBytes);
+  const posts = { ...common, bodies: { world, bytesMax: common.requestMaxBytes, room } };
   door = new ScriptedDoor();
   listener = httpListener({
     ...common,
@@ -39,8 +42,8 @@ beforeEach(async () => {
       isBeyondLoopback: false,
       asksTokens: true,
     }),
-    routes: { mcp: mcpRoute(common), sse: sseRoute({ ...common, linksMax: 10 }) },
-    upgrades: { ws: webSocketRoute({ ...common, linksMax: 10 }) },
+    routes: { mcp: mcpRoute(posts), sse: sseRoute({ ...posts, linksMax: 10 }) },
+    upgrades: { ws: webSocketRoute({ ...common, linksMax: 10, room }) },
   });
   address = await listener.start((name) => (name === "my files" ? door : undefined));
 });

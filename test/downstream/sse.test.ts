@@ -5,6 +5,7 @@ import { SSEClientTransport } from "@modelcontextprotocol/sdk/client/sse.js";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { deferred } from "../../src/base/async.ts";
 import { JournalError } from "../../src/base/errors.ts";
+import { HalfReadRoom } from "../../src/downstream/half-read-room.ts";
 import { sseRoute } from "../../src/downstream/sse.ts";
 import type { Route } from "../../src/downstream/http/route.ts";
 import { SseFramer } from "../../src/wire/sse.ts";
@@ -31,7 +32,12 @@ const clients: Client[] = [];
 async function serve(linksMax = 100): Promise<void> {
   world = new HandWorld();
   door = new ScriptedDoor();
-  route = sseRoute({ world, log: () => {}, requestMaxBytes: REQUEST_MAX_BYTES, linksMax });
+  const bodies = {
+    world,
+    bytesMax: REQUEST_MAX_BYTES,
+    room: new HalfReadRoom(2 * REQUEST_MAX_BYTES),
+  };
+  route = sseRoute({ world, log: () => {}, bodies, linksMax });
   face = await front(door, route);
 }
 

@@ -9,6 +9,7 @@ import { must } from "../../src/base/assert.ts";
 import { deferred } from "../../src/base/async.ts";
 import { JournalError } from "../../src/base/errors.ts";
 import type { UpgradeRoute } from "../../src/downstream/http/route.ts";
+import { HalfReadRoom } from "../../src/downstream/half-read-room.ts";
 import { webSocketRoute } from "../../src/downstream/websocket.ts";
 import { reasonOf } from "../../src/downstream/websocket/socket.ts";
 import {
@@ -28,13 +29,21 @@ const STOP_STEP_MS = 20;
 let world: HandWorld;
 let door: ScriptedDoor;
 let route: UpgradeRoute;
+let room: HalfReadRoom;
 let face: Front;
 const sockets: WebSocket[] = [];
 
-async function serve(linksMax = 100): Promise<void> {
+async function serve(linksMax = 100, requestMaxBytes = REQUEST_MAX_BYTES): Promise<void> {
   world = new HandWorld();
   door = new ScriptedDoor();
-  route = webSocketRoute({ world, log: () => {}, requestMaxBytes: REQUEST_MAX_BYTES, linksMax });
+  room = new HalfReadRoom(2 * requestMaxBytes);
+  route = webSocketRoute({
+    world,
+    log: () => {},
+    requestMaxBytes,
+    linksMax,
+    room,
+  });
   face = await front(door, route);
 }
 
@@ -144,6 +153,13 @@ function upgradeHead(key: string | undefined): string {
 /** A masked frame of at most 125 bytes, with a mask of zeros. */
 const frame = (opcode: number, payload: Buffer): Buffer =>
   Buffer.concat([Buffer.of(0x80 | opcode, 0x80 | payload.length, 0, 0, 0, 0), payload]);
+
+/** The first fragment of a text, of more than 65,535 bytes. */
+function fragment(payload: Buffer): Buffer {
+  const head = Buffer.from([0x01, 0x80 | 127, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+  head.writeUInt32BE(payload.length, 6);
+  return Buffer.concat([head, payload]);
+}
 
 /** The server's ends of the connections from now on. */
 function acceptedSockets(): Socket[] {
@@ -492,6 +508,69 @@ describe("signs of life", () => {
     }
     expect(peer.closed).toBeUndefined();
     expect(door.last.told).toEqual([]);
+  });
+});
+
+describe("large messages of many clients", () => {
+  const LARGE_MAX_BYTES = 256 * 1024;
+  const PONG = frame(10, Buffer.alloc(0));
+  const [start, end] = ((text: string) => [text.slice(0, -1), text.slice(-1)] as const)(
+    JSON.stringify({ jsonrpc: "2.0", id: 1, method: "ping", params: { x: "x".repeat(200_000) } }),
+  );
+
+  beforeEach(async () => {
+    await face.close();
+    await serve(100, LARGE_MAX_BYTES);
+  });
+
+  /** Sessions that have sent all of a large message but its end. */
+  async function halves(count: number): Promise<{ raws: Socket[]; accepted: Socket[] }> {
+    const accepted = acceptedSockets();
+    const raws: Socket[] = [];
+    for (let n = 0; n < count; n++) {
+      const raw = await rawPeer();
+      raw.write(frame(1, Buffer.from('{"jsonrpc":"2.0","id":0,"method":"initialize"}')));
+      await until("the session", () => door.handlers[n]?.hasBegun === true);
+      raw.write(fragment(Buffer.from(start)));
+      raws.push(raw);
+    }
+    return { raws, accepted };
+  }
+
+  it("are held but for the oldest when they are too much together, and all are taken in the end", async () => {
+    const { raws, accepted } = await halves(6);
+    await until("all but the oldest to be held", () => {
+      const held = accepted.map((socket) => socket.isPaused());
+      return held.filter(Boolean).length >= 3 && held[0] === false;
+    });
+    for (let beat = 0; beat < 3; beat++) {
+      raws[0]?.write(PONG);
+      const before = accepted[0]?.bytesRead ?? 0;
+      raws[0]?.write(PONG);
+      await until("the pong", () => (accepted[0]?.bytesRead ?? 0) > before);
+      await world.fire(PING_MS);
+    }
+    for (const raw of raws.toReversed()) raw.write(frame(0x80, Buffer.from(end)));
+    await until("all of them", () =>
+      door.handlers.every((handler) => handler.heard.join() === "initialize,ping"),
+    );
+    expect(accepted.map((socket) => socket.isPaused())).not.toContain(true);
+  });
+
+  it("end the connection where one takes more than four pings", async () => {
+    const { raws, accepted } = await halves(1);
+    const [raw, own] = [must(raws[0], "the client"), must(accepted[0], "the server's end")];
+    const answer = bytesUntilEnd(raw);
+    await until("the half", () => own.bytesRead > start.length);
+    for (let beat = 1; beat <= 5; beat++) {
+      expect(door.last.told).toEqual([]);
+      const before = own.bytesRead;
+      raw.write(PONG);
+      await until("the pong", () => own.bytesRead > before);
+      await world.fire(PING_MS);
+    }
+    await world.fire(5_000);
+    expect((await answer).toString("latin1")).toContain("took more than 4 pings");
   });
 });
 

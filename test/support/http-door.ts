@@ -6,6 +6,7 @@ import { type IncomingMessage, request as httpRequest } from "node:http";
 import { connect, type Socket } from "node:net";
 import { must } from "../../src/base/assert.ts";
 import { realWorld, type World } from "../../src/base/world.ts";
+import { HalfReadRoom } from "../../src/downstream/half-read-room.ts";
 import { mcpRoute } from "../../src/downstream/http/mcp.ts";
 import type { Route, UpgradeRoute, Visit } from "../../src/downstream/http/route.ts";
 import { httpListener, type HttpListenerOptions } from "../../src/downstream/http/server.ts";
@@ -216,7 +217,12 @@ export async function face(options: FaceOptions = {}): Promise<Face> {
     },
     stop: () => Promise.resolve(),
   };
-  const mcp = mcpRoute({ world, log, requestMaxBytes: options.requestMaxBytes ?? 65_536 });
+  const bytesMax = options.requestMaxBytes ?? 65_536;
+  const mcp = mcpRoute({
+    world,
+    log,
+    bodies: { world, bytesMax, room: new HalfReadRoom(2 * bytesMax) },
+  });
   const listener = httpListener({
     host: "127.0.0.1",
     port: 0,

@@ -3,7 +3,9 @@ import { isUtf8 } from "node:buffer";
 import type { IncomingMessage } from "node:http";
 import { RPC } from "../../base/errors.ts";
 import type { World } from "../../base/world.ts";
+import type { HalfReadRoom } from "../half-read-room.ts";
 import { trouble, type Trouble } from "./answers.ts";
+import { flowOn, hold } from "./flow.ts";
 
 /** A body that pauses for longer is given up. */
 const IDLE_MS = 10_000;
@@ -16,9 +18,13 @@ export type Body =
   /** The client went away in the middle of it. */
   | { readonly kind: "gone" };
 
+/** What the routes of a listener read bodies with. */
 export interface BodyLimits {
   readonly world: World;
+  /** Of one body. */
   readonly bytesMax: number;
+  /** Of all that are half read. */
+  readonly room: HalfReadRoom;
 }
 
 /** Calls `done` once. After a refusal the connection ends soon, if the client does not end the body. */
@@ -27,9 +33,17 @@ export function readBody(
   limits: BodyLimits,
   done: (body: Body) => void,
 ): void {
-  const { world, bytesMax } = limits;
+  const { world, bytesMax, room } = limits;
   const length = Number(request.headers["content-length"] ?? 0);
   const chunks: Buffer[] = [];
+  const flow = {
+    hold: () => {
+      hold(request);
+    },
+    flowOn: () => {
+      flowOn(request);
+    },
+  };
   let size = 0;
   let heardAt = world.monotonic();
   let cancelTimer: () => void;
@@ -39,6 +53,7 @@ export function readBody(
     request.removeAllListeners("data");
     request.off("end", onEnd);
     request.off("close", onClose);
+    room.left(flow);
     if (body.kind === "refused") dropRest(request, world);
     done(body);
   };
@@ -67,7 +82,10 @@ export function readBody(
     heardAt = world.monotonic();
     size += chunk.length;
     if (size > bytesMax) finish(tooLarge(size, bytesMax));
-    else chunks.push(chunk);
+    else {
+      chunks.push(chunk);
+      room.grew(flow, size);
+    }
   });
   request.on("end", onEnd);
   request.on("close", onClose);

@@ -3,6 +3,7 @@
  * way to disk. A body that is paused is not late (`body.ts`).
  */
 import type { IncomingMessage } from "node:http";
+import { flowOn, hold } from "./flow.ts";
 
 export class HeldBodies {
   readonly #reading = new Set<IncomingMessage>();
@@ -20,15 +21,15 @@ export class HeldBodies {
     };
     request.on("end", forget);
     request.on("close", forget);
-    if (this.#isHeld) request.pause();
+    if (this.#isHeld) hold(request);
   }
 
   hold(isHeld: boolean): void {
     if (this.#isHeld === isHeld) return;
     this.#isHeld = isHeld;
     for (const request of this.#reading) {
-      if (isHeld) request.pause();
-      else request.resume();
+      if (isHeld) hold(request);
+      else flowOn(request);
     }
   }
 }

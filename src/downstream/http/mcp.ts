@@ -7,6 +7,7 @@ import { deferred } from "../../base/async.ts";
 import type { CancelTimer, World } from "../../base/world.ts";
 import type { Log } from "../../ports.ts";
 import { answerEmpty, refuse, trouble } from "./answers.ts";
+import type { BodyLimits } from "./body.ts";
 import { Gets } from "./get.ts";
 import { versionTrouble } from "./headers.ts";
 import { Lookup } from "./lookup.ts";
@@ -22,8 +23,7 @@ const STOP_STEP_MS = 20;
 export interface McpRouteOptions {
   readonly world: World;
   readonly log: Log;
-  /** The largest body of a POST. */
-  readonly requestMaxBytes: number;
+  readonly bodies: BodyLimits;
 }
 
 /** The route of `/mcp/NAME`. */
@@ -40,7 +40,7 @@ class McpRoute implements Route {
   #cancelTick: CancelTimer | undefined;
   #isStopping = false;
 
-  constructor({ world, log, requestMaxBytes }: McpRouteOptions) {
+  constructor({ world, log, bodies }: McpRouteOptions) {
     this.#world = world;
     this.#sessions = new Sessions(world, log);
     this.#lookup = new Lookup(this.#sessions, log);
@@ -49,7 +49,7 @@ class McpRoute implements Route {
       world,
       sessions: this.#sessions,
       lookup: this.#lookup,
-      bytesMax: requestMaxBytes,
+      bodies,
     });
     this.#tickLater();
   }

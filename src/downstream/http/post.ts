@@ -6,7 +6,7 @@ import { memberOf } from "../../wire/json-span.ts";
 import { type Batch, type Malformed, type Message, parseMessage } from "../../wire/message.ts";
 import { answerEmpty, refuse, trouble, type Trouble } from "./answers.ts";
 import { Asked } from "./asked.ts";
-import { dropRest, readBody } from "./body.ts";
+import { type BodyLimits, dropRest, readBody } from "./body.ts";
 import { CALLS_MAX } from "./event-id.ts";
 import { HandshakeStream } from "./handshake.ts";
 import { keyOf, postTrouble, prefersEvents, versionOf, versionTrouble } from "./headers.ts";
@@ -20,7 +20,7 @@ export interface PostOptions {
   readonly world: World;
   readonly sessions: Sessions;
   readonly lookup: Lookup;
-  readonly bytesMax: number;
+  readonly bodies: BodyLimits;
 }
 
 /** A request with what it carried. */
@@ -41,7 +41,7 @@ export class Posts {
 
   serve(post: Post): void {
     const { request, response } = post;
-    const { bytesMax, sessions, world } = this.#options;
+    const { bodies, sessions, world } = this.#options;
     const wrong = postTrouble(request.headers);
     if (wrong !== undefined) {
       refuse(response, wrong);
@@ -50,7 +50,7 @@ export class Posts {
     }
     const key = keyOf(request.headers);
     if (key !== undefined) sessions.find(key, post.visit)?.bodies.add(request);
-    readBody(request, { world, bytesMax }, (body) => {
+    readBody(request, bodies, (body) => {
       if (body.kind === "text") this.#take(post, parseMessage(body.text));
       else if (body.kind === "refused") refuse(response, body.trouble);
     });

@@ -1,17 +1,19 @@
 /**
  * One WebSocket of a client: a JSON-RPC message is one text frame.
  *
- * CL6. While the client leaves more than 8 MiB unread, or its calls are on their way to disk, nothing is
- *      read from it.
+ * CL6. While the client leaves more than 8 MiB unread, its calls are on their way to disk, or too much of
+ *      all clients' messages is half read, nothing is read from it.
  * CL7. A connection without a sign of life for one beat after a ping is dead. One with something left
  *      to read gets eight: its pong comes behind that, and a slow line is not a dead one.
  */
 import { Buffer } from "node:buffer";
+import type { Duplex } from "node:stream";
 import { WebSocket, type RawData } from "ws";
 import type { CancelTimer, World } from "../../base/world.ts";
 import type { Inbound } from "../../ports.ts";
 import { EDGE_BYTES, idOfOversize } from "../../wire/framing.ts";
 import { parseMessage } from "../../wire/message.ts";
+import type { Flow, HalfReadRoom } from "../half-read-room.ts";
 import type { Carrier, Farewell } from "../kept-link.ts";
 
 const UNREAD_BYTES_MAX = 8 * 1024 * 1024;
@@ -19,6 +21,8 @@ const UNREAD_BYTES_MAX = 8 * 1024 * 1024;
 const CLOSE_MS = 5_000;
 /** At 15 s a beat: the largest result in this time is 1.1 Mbit/s. */
 const READING_BEATS_MAX = 8;
+/** At 15 s a beat: so long a large message may take to come, as a request over HTTP may (60 s). */
+const PART_BEATS_MAX = 4;
 /** RFC 6455 §5.5: what a control frame holds, less its code. */
 const REASON_BYTES_MAX = 123;
 
@@ -39,6 +43,14 @@ const CODES: Readonly<Record<Farewell, number>> = {
   stopping: CLOSE.goingAway,
 };
 
+type Hold = "unread" | "intake" | "room";
+
+export interface SocketOptions {
+  readonly world: World;
+  readonly requestMaxBytes: number;
+  readonly room: HalfReadRoom;
+}
+
 export interface SocketHooks {
   onMessage(inbound: Inbound): void;
   /** The connection is gone; `isForGood`: the client closed it politely. Once. */
@@ -46,9 +58,8 @@ export interface SocketHooks {
 }
 
 export class SocketCarrier implements Carrier {
-  readonly #world: World;
+  readonly #options: SocketOptions;
   readonly #socket: WebSocket;
-  readonly #requestMaxBytes: number;
   /** The first reason of ours to end it. */
   #ownCause: string | undefined;
   #stopClosing: CancelTimer | undefined;
@@ -56,18 +67,28 @@ export class SocketCarrier implements Carrier {
   /** Beats since it was heard, or was seen to read. */
   #silentBeats = 0;
   /** Why nothing is read. */
-  readonly #holds = new Set<"unread" | "intake">();
+  readonly #holds = new Set<Hold>();
+  /** Bytes since the last message was whole. */
+  #partBytes = 0;
+  /** Beats that the message on its way has seen while it was read. */
+  #partBeats = 0;
 
-  constructor(world: World, socket: WebSocket, requestMaxBytes: number) {
-    this.#world = world;
+  /** `transport` is what `socket` reads from. */
+  constructor(socket: WebSocket, transport: Duplex, options: SocketOptions) {
+    this.#options = options;
     this.#socket = socket;
-    this.#requestMaxBytes = requestMaxBytes;
+    // Before the library takes it, which may find the end of a message in it.
+    transport.prependListener("data", (chunk: Buffer) => {
+      this.#partBytes += chunk.length;
+      options.room.grew(this.#flow, this.#partBytes);
+    });
   }
 
   open(hooks: SocketHooks): void {
     const socket = this.#socket;
     socket.on("message", (data, isBinary) => {
       this.#hasHeard = true;
+      this.#partIsOver();
       // What comes after our close frame is not taken: another connection may speak for the client.
       if (socket.readyState !== WebSocket.OPEN) return;
       if (isBinary) this.#end(CLOSE.binary, "a message is a text frame");
@@ -85,6 +106,7 @@ export class SocketCarrier implements Carrier {
     });
     socket.on("close", (code, reason) => {
       this.#stopClosing?.();
+      this.#partIsOver();
       const own = this.#ownCause;
       const isPolite = code === CLOSE.done || code === CLOSE.goingAway || code === CLOSE.none;
       const said = `it closed its connection (${[String(code), reason.toString()].join(" ").trim()})`;
@@ -120,7 +142,10 @@ export class SocketCarrier implements Carrier {
   /** Once every 15 s: asks for a sign of life, and ends what gave none for too long. */
   beat(): void {
     // Its pong may be among what is not read.
-    if (this.#holds.has("intake")) this.#hasHeard = true;
+    if (this.#isHeldByUs) this.#hasHeard = true;
+    if (this.#isTooSlow()) {
+      this.#end(CLOSE.policy, `a message took more than ${String(PART_BEATS_MAX)} pings to come`);
+    }
     this.#silentBeats = this.#hasHeard ? 0 : this.#silentBeats + 1;
     this.#hasHeard = false;
     const silentBeatsMax = this.bufferedBytes() > 0 ? READING_BEATS_MAX : 1;
@@ -132,10 +157,37 @@ export class SocketCarrier implements Carrier {
     }
   }
 
+  readonly #flow: Flow = {
+    hold: () => {
+      this.#pause("room");
+    },
+    flowOn: () => {
+      this.#resume("room");
+    },
+  };
+
+  /** The message on its way has come, or never will. */
+  #partIsOver(): void {
+    this.#partBytes = 0;
+    this.#partBeats = 0;
+    this.#options.room.left(this.#flow);
+  }
+
+  get #isHeldByUs(): boolean {
+    return this.#holds.has("intake") || this.#holds.has("room");
+  }
+
+  /** HR2: others may wait for what is large. */
+  #isTooSlow(): boolean {
+    if (this.#isHeldByUs || !this.#options.room.has(this.#flow)) return false;
+    this.#partBeats += 1;
+    return this.#partBeats > PART_BEATS_MAX;
+  }
+
   #end(code: number, words: string): void {
     this.#ownCause ??= words;
     this.#socket.close(code, reasonOf(words));
-    this.#stopClosing ??= this.#world.timer(CLOSE_MS, () => {
+    this.#stopClosing ??= this.#options.world.timer(CLOSE_MS, () => {
       this.destroy();
     });
   }
@@ -148,19 +200,19 @@ export class SocketCarrier implements Carrier {
     if (socket.bufferedAmount <= UNREAD_BYTES_MAX / 2) this.#resume("unread");
   };
 
-  #pause(why: "unread" | "intake"): void {
+  #pause(why: Hold): void {
     this.#holds.add(why);
     this.#socket.pause();
   }
 
-  #resume(why: "unread" | "intake"): void {
+  #resume(why: Hold): void {
     if (this.#holds.delete(why) && this.#holds.size === 0) this.#socket.resume();
   }
 
   #inboundOf(data: RawData): Inbound {
     // The library's default is one buffer for each message.
     const bytes = data as Buffer;
-    if (bytes.length <= this.#requestMaxBytes) return parseMessage(bytes.toString());
+    if (bytes.length <= this.#options.requestMaxBytes) return parseMessage(bytes.toString());
     const head = bytes.subarray(0, EDGE_BYTES).toString("latin1");
     const tail = bytes.subarray(-EDGE_BYTES).toString("latin1");
     return { kind: "oversize", bytes: bytes.length, idText: idOfOversize(head, tail) };

@@ -10,6 +10,8 @@ import { BAD, besideGood, GOOD, openServe, sessionAt, type Stage } from "./stage
 import { openWrapped } from "./wrapped.ts";
 
 const BODY_BYTES = 100_000_000;
+const HALF_BYTES = 4_000_000;
+const HALVES = 100;
 const MADE_UP = 10_000;
 const SESSIONS = 5_000;
 const AT_ONCE = 32;
@@ -97,6 +99,33 @@ const bodies: AbuseCase = {
   },
 };
 
+const halfBodies: AbuseCase = {
+  name: "bodies-half-sent",
+  isQuick: false,
+  run: async (lab) => {
+    const stage = await openServe(lab);
+    const session = await sessionAt(stage, BAD);
+    const half = Buffer.alloc(HALF_BYTES, "x");
+    return besideGood(stage, async (neighbour) => {
+      const wires = await Promise.all(Array.from({ length: HALVES }, () => wireTo(stage.port)));
+      for (const wire of wires) {
+        const size = { "content-length": String(HALF_BYTES + 1) };
+        const headers = headersOf(stage, { ...POST_HEADERS, ...session.headers(), ...size });
+        wire.write(requestText("POST", `/mcp/${BAD}`, headers));
+        wire.socket.write(half);
+      }
+      // Those that are read and say no more are given up after ten seconds, one after the other.
+      await until("one to be given up", () =>
+        wires.some((wire) => wire.text().startsWith("HTTP/1.1 408")),
+      );
+      const before = neighbour.calls();
+      await until("the neighbour's calls", () => neighbour.calls() > before + 20);
+      for (const wire of wires) wire.destroy();
+      return `${String(HALVES)} bodies of ${String(HALF_BYTES)} bytes that lack their last one`;
+    });
+  },
+};
+
 /** Runs `step` for 0 … count − 1, some at a time. */
 async function many(count: number, step: (n: number) => Promise<void>): Promise<void> {
   let next = 0;
@@ -144,4 +173,11 @@ const sessions: AbuseCase = {
   },
 };
 
-export const CLIENTS: readonly AbuseCase[] = [deafStream, deafWrapped, bodies, madeUp, sessions];
+export const CLIENTS: readonly AbuseCase[] = [
+  deafStream,
+  deafWrapped,
+  bodies,
+  halfBodies,
+  madeUp,
+  sessions,
+];
