@@ -1,6 +1,8 @@
 /** What goes to the journal thread next, in order, and who waits for it. */
-import type { Command } from "./protocol.ts";
+import { LARGE_FROM } from "../../base/large.ts";
+import { dropPages, inPages } from "../../base/pages.ts";
 import { REQUEST_AT } from "../rows.ts";
+import type { Command } from "./protocol.ts";
 
 export interface BatchWaiter {
   resolve(value: unknown): void;
@@ -60,13 +62,43 @@ export class NextBatch {
   }
 }
 
-/** Characters of the payload that a command carries. */
+/** A batch as it goes to the thread, and what of it goes over without a copy. */
+export interface Parcel {
+  readonly commands: readonly Command[];
+  readonly transfer: readonly ArrayBuffer[];
+}
+
+/** Large replies go as the bytes that SQLite wants: of a text each step makes a copy more. */
+export function packed(commands: readonly Command[]): Parcel {
+  if (!commands.some((command) => charsOf(command) >= LARGE_FROM)) {
+    return { commands, transfer: [] };
+  }
+  const transfer: ArrayBuffer[] = [];
+  const pack = (command: Command): Command => {
+    if (charsOf(command) < LARGE_FROM || command[0] !== "change") return command;
+    const [name, change, isSynced] = command;
+    if (change.kind !== "settle") return command;
+    const bytes = inPages(change.reply);
+    transfer.push(bytes.buffer);
+    return [name, { ...change, reply: "" }, isSynced, bytes];
+  };
+  return { commands: commands.map(pack), transfer };
+}
+
+/** The batch is done: what came in a parcel is given back. */
+export function unpacked(commands: readonly Command[]): void {
+  for (const command of commands) {
+    if (command[0] === "change" && command[3] !== undefined) dropPages(command[3]);
+  }
+}
+
+/** Characters, or bytes, of the payload that a command carries. */
 export function charsOf(command: Command): number {
   switch (command[0]) {
     case "admit":
       return (command[1][REQUEST_AT] as string).length;
     case "change":
-      return command[1].kind === "settle" ? command[1].reply.length : 0;
+      return command[3]?.length ?? (command[1].kind === "settle" ? command[1].reply.length : 0);
     default:
       return 0;
   }

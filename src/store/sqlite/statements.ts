@@ -6,6 +6,7 @@
  *     neither handed out nor changed nor deleted.
  * Q2. What is remembered of open rows is forgotten with a rollback (`forget`).
  */
+import { crc32 } from "node:zlib";
 import type { Database, Statement } from "better-sqlite3";
 import { Bug, assert } from "../../base/assert.ts";
 import { apply, isRepeatable } from "../../core/call.ts";
@@ -141,26 +142,27 @@ export class CallStatements {
     this.#remember({ row: { ...row, request: "" }, lifelong, requestSum, replySum: 0, sum });
   }
 
-  /** False where the change is refused; nothing is written then. */
-  change(change: CallChange): boolean {
+  /** False where the change is refused; nothing is written then. `reply`: instead of a settlement's own. */
+  change(change: CallChange, reply?: Uint8Array): boolean {
     const known = this.#known.get(change.id) ?? this.#look(change.id);
     if (known === undefined) return false;
     const next = apply(known.row, change);
     if (next === undefined) return false;
-    this.#write(known, next, change);
+    this.#write(known, next, change, reply);
     return true;
   }
 
-  #write(known: Known, next: CallRow, change: CallChange): void {
+  #write(known: Known, next: CallRow, change: CallChange, bytes: Uint8Array | undefined): void {
     assertLegal(next);
     const { lifelong } = known;
     let { requestSum, replySum } = known;
     let row = next;
-    const replies: SqlValue[] = [];
+    const replies: (SqlValue | Uint8Array)[] = [];
     if (change.kind === "settle") {
       row = { ...next, reply: undefined };
-      replySum = textSum(change.reply);
-      replies.push(replySum, change.reply);
+      const reply = bytes ?? change.reply;
+      replySum = crc32(reply);
+      replies.push(replySum, reply);
     }
     const isDropping =
       change.kind === "deliver" && this.#dropsDelivered && !isRepeatable(next.state);
@@ -184,7 +186,7 @@ export class CallStatements {
     const known = this.#updates.get(name);
     if (known !== undefined) return known;
     const set = [...WRITTEN[kind], "sum"].map((name) => `${name} = ?`);
-    if (kind === "settle") set.push("reply_sum = ?", "reply = ?");
+    if (kind === "settle") set.push("reply_sum = ?", "reply = cast(? as text)");
     if (isDropping) set.push(NO_PAYLOADS);
     const update = {
       at: WRITTEN[kind].map((name) => CHANGING_COLUMNS.indexOf(name)),

@@ -8,7 +8,7 @@ import { must } from "../../base/assert.ts";
 import { ConfigError, JournalError, errorText } from "../../base/errors.ts";
 import { realWorld, type World } from "../../base/world.ts";
 import { loadDriver, openWriting } from "./connection.ts";
-import { charsOf } from "./next-batch.ts";
+import { charsOf, unpacked } from "./next-batch.ts";
 import type { Command, ThreadMessage, ThreadOptions } from "./protocol.ts";
 import { Writer } from "./writer.ts";
 
@@ -36,7 +36,9 @@ function serve(port: MessagePort, writer: Writer, world: World): void {
         port.close();
         return;
       }
-      post({ kind: "batch", reply: writer.run(batch) });
+      const reply = writer.run(batch);
+      unpacked(batch);
+      post({ kind: "batch", reply });
       writer.afterBatch();
       for (const command of batch) world.litter(charsOf(command));
     } catch (error) {

@@ -206,7 +206,7 @@ export class Writer {
         this.#rows++;
         return this.#head.seq;
       case "change":
-        return this.#calls.change(command[1]);
+        return this.#calls.change(command[1], command[3]);
       case "find":
         return this.#calls.read("id = ?", command[1])[0];
       case "list":
