@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { encodeRow, REQUEST_AT } from "../../src/store/rows.ts";
 import type { Command } from "../../src/store/sqlite/protocol.ts";
-import { NextBatch, packed, unpacked } from "../../src/store/sqlite/next-batch.ts";
+import { charsOf, NextBatch, packed, unpacked } from "../../src/store/sqlite/next-batch.ts";
+import { aCall } from "./builders.ts";
 
 const settle = (id: string, characters: number): Command => {
   const reply = "x".repeat(characters);
@@ -61,5 +63,17 @@ describe("a parcel", () => {
     expect(Buffer.from(reply ?? []).toString()).toBe("x".repeat(262_144));
     unpacked(parcel.commands);
     expect(reply?.length).toBe(0);
+  });
+
+  it("has large requests so, too, and leaves the row as it was", () => {
+    const values = encodeRow(aCall({ state: "queued", request: "é".repeat(262_144) }));
+    const before = [...values];
+    const [command] = packed([["admit", values, true]]).commands as [Command & { 0: "admit" }];
+    expect(values).toEqual(before);
+    expect(command[1]).toEqual(values.with(REQUEST_AT, ""));
+    expect(Buffer.from(command[3] ?? []).toString()).toBe(values[REQUEST_AT]);
+    expect(charsOf(command)).toBe(524_288);
+    unpacked([command]);
+    expect(charsOf(command)).toBe(0);
   });
 });

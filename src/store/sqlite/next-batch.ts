@@ -68,27 +68,38 @@ export interface Parcel {
   readonly transfer: readonly ArrayBuffer[];
 }
 
-/** Large replies go as the bytes that SQLite wants: of a text each step makes a copy more. */
+/** Large payloads go as the bytes that SQLite wants: of a text each step makes a copy more. */
 export function packed(commands: readonly Command[]): Parcel {
   if (!commands.some((command) => charsOf(command) >= LARGE_FROM)) {
     return { commands, transfer: [] };
   }
   const transfer: ArrayBuffer[] = [];
-  const pack = (command: Command): Command => {
-    if (charsOf(command) < LARGE_FROM || command[0] !== "change") return command;
-    const [name, change, isSynced] = command;
-    if (change.kind !== "settle") return command;
-    const bytes = inPages(change.reply);
+  const pack = (text: string): Uint8Array => {
+    const bytes = inPages(text);
     transfer.push(bytes.buffer);
-    return [name, { ...change, reply: "" }, isSynced, bytes];
+    return bytes;
   };
-  return { commands: commands.map(pack), transfer };
+  return { commands: commands.map((command) => withBytes(command, pack)), transfer };
+}
+
+function withBytes(command: Command, pack: (text: string) => Uint8Array): Command {
+  if (charsOf(command) < LARGE_FROM) return command;
+  if (command[0] === "admit") {
+    const [name, values, isSynced] = command;
+    return [name, values.with(REQUEST_AT, ""), isSynced, pack(String(values[REQUEST_AT]))];
+  }
+  if (command[0] === "change" && command[1].kind === "settle") {
+    const [name, change, isSynced] = command;
+    return [name, { ...change, reply: "" }, isSynced, pack(change.reply)];
+  }
+  return command;
 }
 
 /** The batch is done: what came in a parcel is given back. */
 export function unpacked(commands: readonly Command[]): void {
   for (const command of commands) {
-    if (command[0] === "change" && command[3] !== undefined) dropPages(command[3]);
+    const bytes = command[0] === "change" || command[0] === "admit" ? command[3] : undefined;
+    if (bytes !== undefined) dropPages(bytes);
   }
 }
 
@@ -96,7 +107,7 @@ export function unpacked(commands: readonly Command[]): void {
 export function charsOf(command: Command): number {
   switch (command[0]) {
     case "admit":
-      return (command[1][REQUEST_AT] as string).length;
+      return command[3]?.length ?? (command[1][REQUEST_AT] as string).length;
     case "change":
       return command[3]?.length ?? (command[1].kind === "settle" ? command[1].reply.length : 0);
     default:

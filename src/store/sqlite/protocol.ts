@@ -30,8 +30,9 @@ export interface ThreadOptions {
 
 /** One step of a batch. `sync` asks that the batch reaches the platter. */
 export type Command =
-  | readonly ["admit", values: RowValues, sync: boolean]
-  /** `reply`: the one of a settlement in UTF-8, where it is large; the change itself has none then. */
+  /** `request`: in UTF-8, where it is large; the values have none then. */
+  | readonly ["admit", values: RowValues, sync: boolean, request?: Uint8Array]
+  /** `reply`: that of a settlement in UTF-8, where it is large; the change has none then. */
   | readonly ["change", change: CallChange, sync: boolean, reply?: Uint8Array]
   | readonly ["find", id: string]
   | readonly ["list", filter: JournalFilter]

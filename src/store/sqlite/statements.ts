@@ -117,7 +117,7 @@ export class CallStatements {
       "sum",
       "request",
     ];
-    const marks = columns.map(() => "?").join(", ");
+    const marks = columns.map((name) => (name === "request" ? "cast(? as text)" : "?")).join(", ");
     this.#insert = db.prepare(`insert into call (${columns.join(", ")}) values (${marks})`);
     this.#readMeta = db
       .prepare(`select ${META}, ${SUMS} from ${CALLS} where id = ? and ${NOT_QUARANTINED}`)
@@ -126,8 +126,8 @@ export class CallStatements {
     this.#quarantine = db.prepare("insert or ignore into quarantine (seq, id, why) values (?,?,?)");
   }
 
-  /** Inserts a live row under this seq. */
-  insert(values: RowValues, seq: number): void {
+  /** Inserts a live row under this seq. `bytes`: its request, instead of the one among the values. */
+  insert(values: RowValues, seq: number, bytes?: Uint8Array): void {
     const numbered = [...values];
     numbered[SEQ_AT] = seq;
     const row = decodeRow(numbered);
@@ -136,9 +136,10 @@ export class CallStatements {
     const own = ownOf(numbered);
     const changing = changingOf(numbered);
     const lifelong = lifelongSum(numbered, origin.sum);
-    const requestSum = textSum(row.request);
+    const request = bytes ?? row.request;
+    const requestSum = crc32(request);
     const sum = rowSum(changing, lifelong, requestSum, 0);
-    this.#insert.run(...own, origin.number, ...changing, requestSum, sum, row.request);
+    this.#insert.run(...own, origin.number, ...changing, requestSum, sum, request);
     this.#remember({ row: { ...row, request: "" }, lifelong, requestSum, replySum: 0, sum });
   }
 

@@ -202,7 +202,7 @@ export class Writer {
     switch (command[0]) {
       case "admit":
         if (this.#isFull) return FULL;
-        this.#calls.insert(command[1], ++this.#head.seq);
+        this.#calls.insert(command[1], ++this.#head.seq, command[3]);
         this.#rows++;
         return this.#head.seq;
       case "change":
