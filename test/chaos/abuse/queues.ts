@@ -5,7 +5,7 @@ import { touch, until, type Lab } from "../../support/lab.ts";
 import { sharedLedger } from "../../support/lasting-daemon.ts";
 import type { AbuseCase } from "./case.ts";
 import { openSocketClient, type SocketClient } from "./socket-client.ts";
-import { besideGood, GOOD, openServe, type Stage } from "./stage.ts";
+import { beside, besideGood, GOOD, openServe, patient, sessionAt, type Stage } from "./stage.ts";
 
 const PER_SESSION = 1_000;
 const PER_UPSTREAM = 5_000;
@@ -94,7 +94,9 @@ const process: AbuseCase = {
   run: async (lab) => {
     const names = Array.from({ length: PER_PROCESS / PER_UPSTREAM }, (_, n) => `away${String(n)}`);
     const stage = await openAway(lab, [...names, "last"]);
-    return besideGood(stage, async () => {
+    // While all are taken, it may be its call that is the one too many.
+    const neighbour = patient(await sessionAt(stage, GOOD), new Set());
+    return beside(stage, neighbour, async () => {
       const clients: SocketClient[] = [];
       for (const name of names) {
         for (let n = 0; n < PER_UPSTREAM / PER_SESSION; n++) {
