@@ -6,6 +6,7 @@
  * S2. An outcome is given out once; after that an equal call is a new call.
  * S3. After an unknown outcome an equal call is answered once with a warning; the next is sent (`warn`).
  */
+import type { CallRow } from "./call.ts";
 import type { ShieldMode } from "./settings.ts";
 
 /** What is remembered of an earlier call. */
@@ -43,6 +44,11 @@ export class Shield {
     this.#ended.delete(fingerprint);
     if (what.kind === "running") this.#running.set(fingerprint, what);
     else this.#ended.set(fingerprint, what);
+  }
+
+  /** Nobody knows whether this call ran: the first repetition within ten minutes of `at` is warned of. */
+  rememberDoubt({ id, fingerprint }: Pick<CallRow, "id" | "fingerprint">, at: number): void {
+    this.remember(fingerprint, { kind: "doubt", callId: id, at, isWarned: false });
   }
 
   /** Forgets `callId` if it is still what the fingerprint stands for. */

@@ -133,7 +133,7 @@ export class Delivery {
     const { row } = call;
     const at = this.#context.world.now();
     if (row.executed === "unknown" && row.state !== "failed") {
-      shield.remember(row.fingerprint, { kind: "doubt", callId: row.id, at, isWarned: false });
+      shield.rememberDoubt(row, at);
     } else if (!isDelivered && (row.state === "done" || row.state === "failed")) {
       shield.remember(row.fingerprint, { kind: "stored", callId: row.id, at });
     } else {

@@ -7,6 +7,7 @@
  */
 import { type CallChange, type CallRow, mustSync } from "../core/call.ts";
 import { type SessionRow, wasAskedIn } from "../core/session.ts";
+import type { Shield } from "../core/shield.ts";
 import type { Journal, Recovery } from "../ports.ts";
 import { parseMessage } from "../wire/message.ts";
 import type { EngineContext } from "./context.ts";
@@ -34,11 +35,13 @@ type HeldContext = Pick<EngineContext, "world" | "fatal">;
 
 export class Held {
   readonly #context: HeldContext;
+  readonly #shield: Shield;
   readonly #onEnded: () => void;
   readonly #calls = new Map<string, HeldCall>();
 
-  constructor(context: HeldContext, onEnded: () => void) {
+  constructor(context: HeldContext, shield: Shield, onEnded: () => void) {
     this.#context = context;
+    this.#shield = shield;
     this.#onEnded = onEnded;
   }
 
@@ -102,6 +105,7 @@ export class Held {
         ? { kind: "expire", id, cause, at }
         : { kind: "cancel", id, from: "queued", mayHaveRun: !isSound, cause, at };
     const isMine = await journal.apply(what, mustSync(row, what));
+    if (isMine && (row.isDoubted || !isSound)) this.#shield.rememberDoubt(row, at);
     this.#onEnded();
     return isMine;
   }

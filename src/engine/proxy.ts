@@ -210,7 +210,7 @@ export class Proxy {
   }
 
   #orphaned(): Held {
-    this.#orphans ??= new Held(this.#process, () => {
+    this.#orphans ??= new Held(this.#process, this.#registry.shield, () => {
       this.#caretaker.review();
     });
     return this.#orphans;

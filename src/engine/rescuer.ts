@@ -64,7 +64,7 @@ export class Rescuer {
   constructor(context: EngineContext, hooks: RescuerHooks) {
     this.#context = context;
     this.#hooks = hooks;
-    this.held = new Held(context, hooks.onHeldEnded);
+    this.held = new Held(context, hooks.registry.shield, hooks.onHeldEnded);
   }
 
   /**
@@ -108,7 +108,7 @@ export class Rescuer {
     const { shield } = this.#hooks.registry;
     const at = row.settledAt ?? row.acceptedAt;
     if (row.executed === "unknown" && row.state !== "failed") {
-      shield.remember(row.fingerprint, { kind: "doubt", callId: row.id, at, isWarned: false });
+      shield.rememberDoubt(row, at);
     } else if (row.state === "done" || row.state === "failed") {
       shield.remember(row.fingerprint, { kind: "stored", callId: row.id, at });
     }
@@ -183,12 +183,7 @@ export class Rescuer {
     const at = this.#context.world.now();
     const what: CallChange = { kind: "expire", id: row.id, cause, at };
     if (await journal.apply(what, mustSync(row, what))) this.#context.tally.expired++;
-    if (row.isDoubted) this.#rememberDoubt(row, at);
-  }
-
-  #rememberDoubt({ id, fingerprint }: CallRow, at: number): void {
-    const { shield } = this.#hooks.registry;
-    shield.remember(fingerprint, { kind: "doubt", callId: id, at, isWarned: false });
+    if (row.isDoubted) this.#hooks.registry.shield.rememberDoubt(row, at);
   }
 
   /** In doubt: safe ones are queued again (T9), the others end here (T11). */
@@ -208,7 +203,7 @@ export class Rescuer {
     const what: CallChange = { kind: "bury", id, reason, cause: LOST, at };
     await journal.apply(what, mustSync(row, what));
     this.#context.tally.outcomeUnknown++;
-    this.#rememberDoubt(row, at);
+    this.#hooks.registry.shield.rememberDoubt(row, at);
     return undefined;
   }
 

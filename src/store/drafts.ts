@@ -1,7 +1,12 @@
 /**
  * Where a new journal of an upstream is made: under the lock of a number that nobody used, which a
  * process that starts meanwhile passes over.
+ *
+ * Locks of a state folder are taken in this order: `import.lock.db` (calls come from a file), then
+ * `snapshots/lock.db`, then those of journals. Only the second is ever waited for, so nobody waits for
+ * one that waits.
  */
+import { join } from "node:path";
 import { JournalError, RefusedError } from "../base/errors.ts";
 import {
   draftNumbers,
@@ -9,6 +14,7 @@ import {
   journalFiles,
   journalNumbers,
   makeFolders,
+  makeLastingFolder,
   networkFileSystem,
 } from "./layout.ts";
 import type { JournalFiles } from "./layout.ts";
@@ -21,6 +27,24 @@ export interface Place {
   readonly files: JournalFiles;
   /** Held until the journal is there, or given up. */
   readonly lock: Lock;
+  /** A journal of this upstream that a process has: only a start takes up what is new. */
+  readonly inUse: string | undefined;
+}
+
+/**
+ * For whoever brings calls from a file into this state folder, which is made if it is not there: an
+ * import or a restore looks for its calls in all journals before it publishes, and two of them would not
+ * see what the other is about to. Throws `RefusedError` while another is at it: an import from stdin
+ * lasts as long as its writer likes.
+ */
+export function lockArrivals(driver: Driver, folder: string): Lock {
+  makeLastingFolder(folder);
+  const lock = tryLock(driver, join(folder, "import.lock.db"));
+  if (lock !== undefined) return lock;
+  throw new RefusedError(
+    `another import or restore is under way in ${folder}, and what is in both would be there twice. ` +
+      "Do this again when that one has ended",
+  );
 }
 
 /** Removes drafts whose makers were killed. A draft that is being made is locked, and stays. */
@@ -38,8 +62,8 @@ export function clearDrafts(driver: Driver, folder: string, upstreamDigest: stri
 }
 
 /**
- * A place for one more journal of this upstream. Throws `RefusedError` while a process has one of its
- * journals: only a start takes up what is new.
+ * A place for one more journal of this upstream, also while a process has another of them: what may be
+ * made there then, the caller decides. Throws `JournalError` on a network file system.
  */
 export function claimPlace(driver: Driver, folder: string, upstreamDigest: string): Place {
   makeFolders(folder, upstreamDigest);
@@ -47,18 +71,20 @@ export function claimPlace(driver: Driver, folder: string, upstreamDigest: strin
   if (network !== undefined)
     throw new JournalError("io", `${folder} is on a network file system (${network})`);
   clearDrafts(driver, folder, upstreamDigest);
-  for (const number of journalNumbers(folder, upstreamDigest)) {
-    const { path, lockPath } = journalFiles(folder, upstreamDigest, number);
-    const lock = tryLock(driver, lockPath);
-    if (lock === undefined)
-      throw new RefusedError(`${path} is in use by a running proxy; end that one first`);
-    lock.release();
-  }
+  const inUse = journalNumbers(folder, upstreamDigest)
+    .map((number) => journalFiles(folder, upstreamDigest, number))
+    .find(({ lockPath }) => isTaken(driver, lockPath))?.path;
   for (let number = 1; ; number++) {
     const files = journalFiles(folder, upstreamDigest, number);
     const lock = tryLock(driver, files.lockPath);
     if (lock === undefined) continue;
-    if (!isUsed(files)) return { files, lock };
+    if (!isUsed(files)) return { files, lock, inUse };
     lock.release();
   }
+}
+
+function isTaken(driver: Driver, lockPath: string): boolean {
+  const lock = tryLock(driver, lockPath);
+  lock?.release();
+  return lock === undefined;
 }

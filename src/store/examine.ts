@@ -2,12 +2,13 @@
 import { RefusedError } from "../base/errors.ts";
 import type { World } from "../base/world.ts";
 import { existsSync } from "node:fs";
-import { repairFiles, repairJournal } from "./repair.ts";
+import { finishRebuilds, repairFiles, repairJournal } from "./repair.ts";
 import type { Repaired } from "./repair.ts";
 import { loadDriver } from "./sqlite/connection.ts";
 import type { Driver } from "./sqlite/connection.ts";
 import { holdOf, lookAcross, lookAtJournal, ownerFact, subjectsIn } from "./verify.ts";
 import type { Hold, Looked, Subject } from "./verify.ts";
+import { lookForDrafts } from "./verify/drafts.ts";
 import { lookAtFiles } from "./verify/files.ts";
 import { fault } from "./verify/finding.ts";
 import type { Finding } from "./verify/finding.ts";
@@ -56,9 +57,10 @@ export async function examine(options: ExamineOptions): Promise<Examined> {
   if (options.isRepairing) {
     for (const subject of subjectsIn(options.folder))
       await repairOne(driver, subject, options, repairs, refused);
+    const moved = orRefused(refused, () => finishRebuilds(driver, options.folder)) ?? [];
     // Files last: a repair of a journal makes some.
     const { files, journals } = await lookAtAll(driver, options);
-    const didFiles = repairFiles(driver, files);
+    const didFiles = [...moved, ...repairFiles(driver, files)];
     // Nothing was mended: what was found stands.
     if (repairs.length + didFiles.length === 0) {
       return { journals, files, repairs, didFiles, refused };
@@ -110,14 +112,22 @@ async function repairOne(
       refused.push(`${path} can't be locked (${hold.why})`);
       return;
     }
-    try {
+    orRefused(refused, () => {
       const stamp = stampOf(options.world);
       repairs.push({ path, ...repairJournal(driver, subject, looked, options.folder, stamp) });
-    } catch (error) {
-      if (!(error instanceof RefusedError)) throw error;
-      refused.push(error.message);
-    }
+    });
   });
+}
+
+/** Undefined where it was refused, which is noted. */
+function orRefused<T>(refused: string[], work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof RefusedError)) throw error;
+    refused.push(error.message);
+    return undefined;
+  }
 }
 
 /** For names of files: "20260131T235959123Z". */
@@ -147,7 +157,8 @@ async function lookAtAll(
   }
   const isAnyRunning = journals.some(({ isRunning }) => isRunning);
   const places = { folder, cache, now: world.now(), isAnyRunning };
-  return { journals, files: [...lookAcross(across), ...lookAtFiles(places)] };
+  const files = [...lookAtFiles(places), ...lookForDrafts(driver, places)];
+  return { journals, files: [...lookAcross(across), ...files] };
 }
 
 function ofLock(hold: Hold, path: string): Finding[] {

@@ -99,6 +99,19 @@ export function makeLastingFolder(path: string): void {
     syncFolder(dirname(made));
 }
 
+/**
+ * Carries what is in a file to the platter. Of one that no connection of this process has open: closing
+ * it would drop that one's locks.
+ */
+export function syncFile(path: string): void {
+  const fd = openSync(path, "r+");
+  try {
+    fsyncSync(fd);
+  } finally {
+    closeSync(fd);
+  }
+}
+
 /** Carries the names in a folder to the platter. Throws where the disk fails. */
 export function syncFolder(path: string): void {
   // Windows can't, and its file systems keep names in a log.

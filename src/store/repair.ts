@@ -4,33 +4,19 @@
  * RP1. Nothing is changed before the journal as it was is kept beside it.
  * RP2. A repair says of no call that it did not run, and lets none run that may have run: damaged rows are
  *      set aside, and what waits in a journal that lost something is held for a person.
- * RP3. It runs under the journal's lock; one that a process has is never touched.
+ * RP3. It runs under the journal's lock; one that a process has is never touched, nor is what another
+ *      process is making.
  */
-import {
-  chmodSync,
-  closeSync,
-  constants,
-  copyFileSync,
-  existsSync,
-  fsyncSync,
-  linkSync,
-  openSync,
-  renameSync,
-  rmSync,
-  statSync,
-} from "node:fs";
+import { chmodSync, constants, copyFileSync, existsSync, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { JournalError, RefusedError, errorText } from "../base/errors.ts";
-import { isUsed, journalFiles, journalNumbers } from "./layout.ts";
 import type { JournalFiles } from "./layout.ts";
-import { HighWaterFile } from "./marks.ts";
+import { syncFile, syncFolder, upstreamsWithJournals } from "./layout.ts";
 import { didText, isInFile, mendDatabase, mendFile } from "./repair/mend.ts";
-import { salvage } from "./repair/salvage.ts";
+import { finishMoves, rebuild } from "./repair/rebuild.ts";
 import type { Salvaged } from "./repair/salvage.ts";
-import { openReading, openWriting, sqliteCode } from "./sqlite/connection.ts";
+import { sqliteCode } from "./sqlite/connection.ts";
 import type { Driver } from "./sqlite/connection.ts";
-import { tryLock } from "./sqlite/lock.ts";
-import { SideStatements } from "./sqlite/side-statements.ts";
 import { lookAtJournal } from "./verify.ts";
 import type { Looked, Subject } from "./verify.ts";
 import { isDamage } from "./verify/finding.ts";
@@ -113,10 +99,7 @@ function mendInPlace(
   }
   did.push(...inside.map(didText));
   for (const mend of mends.filter(isInFile)) {
-    refusing(files.path, () => {
-      mendFile(driver, files, mend);
-    });
-    did.push(didText(mend));
+    if (refusing(files.path, () => mendFile(driver, files, mend))) did.push(didText(mend));
   }
   return true;
 }
@@ -125,12 +108,17 @@ function mendInPlace(
 export function repairFiles(driver: Driver, findings: readonly Finding[]): string[] {
   return mendsOf(findings)
     .filter(isInFile)
-    .map((mend) => {
-      refusing("a file of the state folder", () => {
-        mendFile(driver, undefined, mend);
-      });
-      return didText(mend);
-    });
+    .filter((mend) =>
+      refusing("a file of the state folder", () => mendFile(driver, undefined, mend)),
+    )
+    .map(didText);
+}
+
+/** Finishes what a killed repair left half moved (RP4); gives what was done. Throws `RefusedError`. */
+export function finishRebuilds(driver: Driver, folder: string): string[] {
+  return upstreamsWithJournals(folder).flatMap((upstreamDigest16) =>
+    refusing("a file of the state folder", () => finishMoves(driver, folder, upstreamDigest16)),
+  );
 }
 
 function refusing<T>(path: string, work: () => T): T {
@@ -165,115 +153,13 @@ function copyBeside(files: JournalFiles, name: string): string {
     for (const ending of endings) {
       copyFileSync(`${files.path}${ending}`, `${to}${ending}`, constants.COPYFILE_EXCL);
       chmodSync(`${to}${ending}`, 0o600);
-      sync(`${to}${ending}`, "r+");
+      syncFile(`${to}${ending}`);
     }
   } catch (error) {
     // Half a copy would be taken for one.
     for (const ending of endings) rmSync(`${to}${ending}`, { force: true });
     throw error;
   }
-  sync(dirname(to), "r");
+  syncFolder(dirname(to));
   return to;
-}
-
-function sync(path: string, flags: "r" | "r+"): void {
-  // Windows can't sync folders, and needs not.
-  if (flags === "r" && process.platform === "win32") return;
-  const file = openSync(path, flags);
-  try {
-    fsyncSync(file);
-  } finally {
-    closeSync(file);
-  }
-}
-
-interface Rebuilt {
-  /** Undefined where nothing could be read. */
-  readonly path: string | undefined;
-  readonly salvaged: Salvaged;
-  /** The damaged file. */
-  readonly aside: string;
-}
-
-/**
- * Makes a new journal, under a number that is free, of what can be read of a damaged one, and moves that
- * one aside. In this order: a kill in between leaves both, and what waits in the new one is held.
- */
-function rebuild(driver: Driver, subject: Subject, folder: string, stamp: string): Rebuilt {
-  const { files, upstreamDigest16 } = subject;
-  const draft = `${files.path}.draft-${stamp}`;
-  const mark = new HighWaterFile(files.highWaterPath).read();
-  let made: JournalFiles | undefined;
-  let salvaged: Salvaged;
-  try {
-    salvaged = salvageInto(driver, files.path, draft, mark);
-    const isWorthIt = salvaged.rows + salvaged.sessions + salvaged.setAside.length > 0;
-    if (isWorthIt) made = takeNumber(driver, draft, folder, upstreamDigest16);
-  } finally {
-    for (const ending of ["", "-wal", "-shm"]) rmSync(`${draft}${ending}`, { force: true });
-  }
-  const aside = `${files.path}.damaged-${stamp}`;
-  sync(dirname(aside), "r");
-  for (const [from, to] of [
-    [files.path, aside],
-    [`${files.path}-wal`, `${aside}-wal`],
-    [files.highWaterPath, `${aside}.hwm`],
-  ] as const) {
-    if (existsSync(from)) renameSync(from, to);
-  }
-  rmSync(`${files.path}-shm`, { force: true });
-  sync(dirname(aside), "r");
-  return { path: made?.path, salvaged, aside };
-}
-
-function salvageInto(
-  driver: Driver,
-  path: string,
-  draft: string,
-  mark: ReturnType<HighWaterFile["read"]>,
-): Salvaged {
-  const to = openWriting(driver, draft);
-  try {
-    const from = openReading(driver, path);
-    try {
-      const salvaged = salvage(from, to, mark);
-      // So that all of it is in the one file.
-      to.pragma("wal_checkpoint(truncate)");
-      return salvaged;
-    } finally {
-      from.close();
-    }
-  } finally {
-    to.close();
-  }
-}
-
-/** Gives the draft the name of a journal, and a mark. Under its lock, so that no start comes between. */
-function takeNumber(
-  driver: Driver,
-  draft: string,
-  folder: string,
-  upstreamDigest16: string,
-): JournalFiles {
-  for (let number = 1 + (journalNumbers(folder, upstreamDigest16).at(-1) ?? 0); ; number++) {
-    const files = journalFiles(folder, upstreamDigest16, number);
-    const lock = tryLock(driver, files.lockPath);
-    if (lock === undefined) continue;
-    try {
-      if (isUsed(files)) continue;
-      // A link fails where the name is taken.
-      linkSync(draft, files.path);
-      const mark = new HighWaterFile(files.highWaterPath);
-      const db = openReading(driver, files.path);
-      try {
-        mark.write(new SideStatements(db).head());
-      } finally {
-        db.close();
-        mark.close();
-      }
-      return files;
-    } finally {
-      lock.release();
-    }
-  }
 }

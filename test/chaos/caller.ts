@@ -27,8 +27,8 @@ export interface Way {
   drop?(): void;
   /** Reads nothing for a while. */
   pause?(ms: number): void;
-  /** Leaves as a polite client does. */
-  close(): Promise<void>;
+  /** Leaves as a polite client does. Resolves to whether Holdfast is known to have taken it for a goodbye. */
+  close(): Promise<boolean>;
   /** Whether its client can come back for this call: asked at the end, of one without an answer. */
   canReturnFor(id: string): boolean;
 }
@@ -300,8 +300,11 @@ export class Caller {
   async #end(): Promise<void> {
     const way = this.#way;
     this.#way = undefined;
-    for (const record of this.pending()) record.isAbandoned = true;
-    await way?.close().catch(() => undefined);
+    const left = this.pending();
+    for (const record of left) record.isAbandoned = true;
+    if ((await way?.close().catch(() => false)) !== true) return;
+    const at = Date.now();
+    for (const record of left) Object.assign(record, { leftAt: at, leftAtMs: at });
   }
 
   /** The session is gone with its line; what it waited for can't be answered any more. */

@@ -121,6 +121,22 @@ describe("calls left by a proxy that was killed", () => {
     }
   });
 
+  it("are warned of when they are repeated after they ended unheard of, at once", async () => {
+    for (const how of ["expire", "cancel"]) {
+      const [before] = await withBacklog("write", 1);
+      const after = await before.next();
+      after.upstream.down = undefined;
+      await after.start({ isAbandoned: true });
+      const client = await after.connected();
+      if (how === "cancel") await after.proxy.control.cancel((await after.row(0)).id);
+      else await after.world.advance(60_000);
+      const [first, second] = [client.call("write", 0), client.call("write", 0)];
+      await after.world.advance(5_000);
+      expect(client.told(first)?.text, how).toContain("Repeated once more, it will be sent");
+      expect(client.told(second)?.text, how).toBe("write 0");
+    }
+  });
+
   it("are repeated by a person while they are held, as one new call, and may have run before", async () => {
     const [before] = await withBacklog("write", 1);
     const after = await before.next();

@@ -170,7 +170,7 @@ export abstract class Client {
     const { patienceMs } = options;
     if (patienceMs !== undefined)
       world.timer(patienceMs, () => {
-        if (ask.told.length === 0 && !ask.isAbandoned) this.withdraw(ask);
+        if (this.open().includes(ask)) this.withdraw(ask);
       });
     this.#mayRepeat(ask, tool, options);
   }

@@ -55,11 +55,12 @@ export class HttpClient extends Client {
   /** It asks for the answers that it has not got, by the ids of their calls. */
   #return(house: House): void {
     const regretted = new Set(this.regretted);
-    const isToCome = (ask: Ask) => !regretted.has(ask);
-    for (const ask of this.open()) if (isToCome(ask)) this.#askAgain(house, ask);
-    this.ready();
+    // An answer that comes at once may be lost with the connection; then it comes back anew.
+    const isBack = () => this.house === house;
+    for (const ask of this.open()) if (isBack() && !regretted.has(ask)) this.#askAgain(house, ask);
+    if (isBack()) this.ready();
     // Its streams come back for these, too, though it has just taken them back.
-    for (const ask of regretted) if (ask.told.length === 0) this.#askAgain(house, ask);
+    for (const ask of regretted) if (isBack() && ask.told.length === 0) this.#askAgain(house, ask);
   }
 
   #askAgain(house: House, ask: Ask): void {

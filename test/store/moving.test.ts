@@ -1,5 +1,5 @@
 /** Exports and imports: what goes from one store into another, and what is refused. */
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import fc from "fast-check";
@@ -474,7 +474,7 @@ describe("an import", () => {
     await child.untilLines(1);
     expect(namesIn(state).length).toBeGreaterThan(0);
     // What is being made is locked: it is not cleared away, and another import waits for its turn.
-    await expect(put(whole(), state)).rejects.toThrow(/another import is under way/);
+    await expect(put(whole(), state)).rejects.toThrow(/another import or restore is under way/);
     await child.kill();
     expect(await readJournals(state)).toEqual([]);
     const { own } = await startOn(state);
@@ -482,6 +482,88 @@ describe("an import", () => {
     expect(await own.list({})).toEqual([]);
     await own.close();
     expect(await put(text, state)).toMatchObject({ calls: 50, callsThere: 0 });
+  });
+
+  it("that is killed between two journals is completed by the same one, also beside a proxy on the first", async () => {
+    const state = folder();
+    const other = "c".repeat(64);
+    const calls = [aCall(), aCall({ state: "done", executed: "yes" }), aCall()];
+    const [session] = fc.sample(anySession, 1) as [SessionRow];
+    const [first, second, third] = calls.map(ofCall) as [MovedRecord, MovedRecord, MovedRecord];
+    const ofOther = ofJournal({ upstream: other, name: "shelves" });
+    const text = fileOf(ofJournal(), { kind: "session", session }, first, second, ofOther, third);
+    const child = startChild("import-halfway.mjs", state);
+    child.process.stdin.end(text);
+    await child.untilLines(1);
+    await child.kill();
+    expect(child.lines).toEqual([pathIn(state)]);
+    expect((await readJournals(state)).map(({ path }) => path)).toEqual([pathIn(state)]);
+    const { own, leftovers } = await startOn(state);
+    for (const journal of [own, ...leftovers.map((leftover) => leftover.journal)]) hold(journal);
+    const there = journalFiles(state, other, 1).path;
+    expect(await put(text, state)).toMatchObject({
+      journals: [{ path: there, calls: 1 }],
+      callsThere: 2,
+      sessions: 0,
+    });
+    expect(await put(text, state)).toMatchObject({ journals: [], callsThere: 3 });
+    const counts = (await readJournals(state)).map(({ path, counts }) => [path, counts]);
+    expect(counts).toEqual([
+      [pathIn(state), { queued: 1, done: 1 }],
+      [pathIn(state, 2), {}],
+      [there, { queued: 1 }],
+    ]);
+    // What is not there yet is still refused beside it.
+    const more = fileOf(ofJournal(), first, ofCall(aCall()));
+    await expect(put(more, state)).rejects.toThrow(/1\.db is in use by a running proxy/);
+  });
+
+  it("beside a journal with a damaged page is refused, naming it", async () => {
+    const state = folder();
+    await put(whole(), state);
+    const db = new Database(pathIn(state));
+    const page = db
+      .prepare("select rootpage from sqlite_schema where name = 'sqlite_autoindex_call_1'")
+      .pluck()
+      .get() as number;
+    db.close();
+    const bytes = readFileSync(pathIn(state));
+    bytes.fill(0xff, (page - 1) * 4096, page * 4096);
+    writeFileSync(pathIn(state), bytes);
+    await expect(put(whole(), state)).rejects.toMatchObject({
+      name: "JournalError",
+      message: expect.stringMatching(/1\.db can't be read: .*malformed.*import again/) as string,
+    });
+  });
+
+  it("of which the disk fails between two journals says what is there, and how to get the rest", async () => {
+    const state = folder();
+    const other = "c".repeat(64);
+    const text = fileOf(
+      ofJournal(),
+      ofCall(aCall()),
+      ofJournal({ upstream: other }),
+      ofCall(aCall()),
+    );
+    const { path } = journalFiles(state, other, 1);
+    async function* inTheWay() {
+      const at = text.lastIndexOf('{"kind":"end"');
+      yield Buffer.from(text.slice(0, at));
+      mkdirSync(path);
+      yield Buffer.from(text.slice(at));
+      await Promise.resolve();
+    }
+    const importing = importExport(inTheWay(), {
+      driver: Database,
+      folder: state,
+      because: BECAUSE,
+    });
+    await expect(importing).rejects.toMatchObject({
+      name: "JournalError",
+      message: expect.stringMatching(/1 of 2 journals .*Import it again/) as string,
+    });
+    rmSync(path, { recursive: true });
+    expect(await put(text, state)).toMatchObject({ journals: [{ path }], calls: 1, callsThere: 1 });
   });
 
   it("and an export of 100,000 calls take no more memory than those of a few", async () => {

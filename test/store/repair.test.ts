@@ -6,6 +6,7 @@ import {
   mkdirSync,
   readFileSync,
   readdirSync,
+  renameSync,
   rmSync,
   statSync,
   utimesSync,
@@ -315,6 +316,69 @@ describe("a file that is damaged", () => {
     expect(again.repairs).toEqual([]);
     expect(filesOf(folder)).toEqual(files);
     expect(files.filter((name) => name.includes("draft"))).toEqual([]);
+  });
+
+  it.each<[string, readonly string[]]>([
+    ["anything", ["", "-wal", ".hwm"]],
+    ["its WAL and mark", ["-wal", ".hwm"]],
+    ["its mark", [".hwm"]],
+  ])(
+    "is put into one new journal, also by a repair that was killed before %s was moved aside",
+    async (_what, unmoved) => {
+      const { folder } = await withManyCalls(50);
+      damagePageOf(pathOf(folder), 20);
+      writeFileSync(pathOf(folder, "1.db-wal"), "w", { mode: 0o600 });
+      const [whole] = (await look(folder, true)).repairs;
+      const { kept = "", rebuilt } = whole ?? {};
+      const rows = await readCalls(pathOf(folder, "2.db"), {});
+      const files = filesOf(folder);
+      for (const ending of unmoved)
+        renameSync(
+          `${kept}${ending}`,
+          pathOf(folder, ending === ".hwm" ? "1.hwm" : `1.db${ending}`),
+        );
+      const again = await look(folder, true);
+      expect(filesOf(folder)).toEqual(files);
+      expect(await readCalls(pathOf(folder, "2.db"), {})).toEqual(rows);
+      expect(again.journals.map(({ path }) => path)).toEqual([pathOf(folder, "2.db")]);
+      expect(again.files).toEqual([]);
+      if (unmoved.includes("")) expect(again.repairs).toMatchObject([{ kept, rebuilt }]);
+      else expect(again.didFiles).toContain(`moved ${pathOf(folder, "1.hwm")} to ${kept}.hwm`);
+      expect((await look(folder, true)).repairs).toEqual([]);
+    },
+  );
+
+  it("is not put into a new one while it can't be told whether it was before", async () => {
+    const { folder } = await withManyCalls(50);
+    damagePageOf(pathOf(folder), 20);
+    const { kept = "" } = (await look(folder, true)).repairs[0] ?? {};
+    renameSync(kept, pathOf(folder));
+    renameSync(`${kept}.hwm`, pathOf(folder, "1.hwm"));
+    const other = new Database(pathOf(folder, "2.db"));
+    other.pragma("locking_mode = exclusive");
+    other.exec("begin exclusive");
+    const { refused } = await look(folder, true);
+    other.close();
+    expect(refused).toContainEqual(expect.stringMatching(/1\.db could not be repaired: .*locked/));
+    expect(existsSync(pathOf(folder, "3.db"))).toBe(false);
+    expect((await look(folder, true)).repairs).toMatchObject([{ kept }]);
+  });
+
+  it("is not taken for the one that had its name before, nor for one whose place on the disk it has", async () => {
+    const { folder } = await withManyCalls(50);
+    damagePageOf(pathOf(folder), 20);
+    const { kept = "" } = (await look(folder, true)).repairs[0] ?? {};
+    renameSync(kept, pathOf(folder));
+    rmSync(`${kept}.hwm`);
+    const { folder: elsewhere } = await aStateFolder();
+    // Written over: it is the same file to the file system.
+    writeFileSync(pathOf(folder), readFileSync(pathOf(elsewhere)));
+    damage(folder, "fact");
+    const { repairs } = await look(folder, true);
+    expect(repairs[0]?.rebuilt).toMatchObject({
+      path: pathOf(folder, "3.db"),
+      salvaged: { rows: 4 },
+    });
   });
 
   it("with two calls of one id keeps both apart: one in the journal, one named", async () => {

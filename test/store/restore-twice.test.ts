@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import { afterEach, describe, expect, it } from "vitest";
 import { must } from "../../src/base/assert.ts";
+import { deferred } from "../../src/base/async.ts";
 import type { Journal } from "../../src/ports.ts";
 import { exportLines } from "../../src/store/moving/export.ts";
 import { openFileSource } from "../../src/store/moving/file-source.ts";
@@ -48,8 +49,8 @@ async function snapped(): Promise<Snapped> {
 const restore = (path: string, stateFolder: string, over: Partial<RestorePlan> = {}) =>
   restoreSnapshot(world, { path, stateFolder, files: [], ...over });
 
-/** The calls of a journal, as another machine has them after an import. */
-async function imported({ folder }: Snapped): Promise<string> {
+/** The calls of its journal. */
+async function exportOf({ folder }: Snapped): Promise<Buffer> {
   const driver = await loadDriver();
   const source = openFileSource(driver, {
     path: pathOf(folder),
@@ -63,8 +64,15 @@ async function imported({ folder }: Snapped): Promise<string> {
   for await (const line of exportLines([must(source, "a source")], { header, withSessions: true }))
     lines.push(Buffer.from(line));
   source?.close();
+  return Buffer.concat(lines);
+}
+
+/** The calls of a journal, as another machine has them after an import. */
+async function imported(of: Snapped): Promise<string> {
   const there = aFolder();
-  await importExport(Readable.from(lines), { driver, folder: there, because: "imported" });
+  const input = Readable.from([await exportOf(of)]);
+  const driver = await loadDriver();
+  await importExport(input, { driver, folder: there, because: "imported" });
   return there;
 }
 
@@ -84,6 +92,36 @@ async function restoredAsAnother({ path }: Snapped): Promise<string> {
 }
 
 describe("nothing is restored", () => {
+  it("while an import is under way, nor imported during a restore: neither would see the other's calls", async () => {
+    const of = await snapped();
+    const text = await exportOf(of);
+    const there = aFolder();
+    const driver = await loadDriver();
+    const rest = deferred<undefined>();
+    async function* slowly() {
+      yield text.subarray(0, -1);
+      await rest.promise;
+      yield text.subarray(-1);
+    }
+    const options = { driver, folder: there, because: "imported" };
+    const importing = importExport(slowly(), options);
+    await expect(restore(of.path, there)).rejects.toThrow(
+      /another import or restore is under way in .*twice.*when that one has ended/s,
+    );
+    expect(await readJournals(there)).toEqual([]);
+    rest.resolve(undefined);
+    expect(await importing).toMatchObject({ calls: 2 });
+    const elsewhere = aFolder();
+    const restoring = restore(of.path, elsewhere);
+    // As the restore does before its first look; then it waits for what it unpacks.
+    await loadDriver();
+    await expect(
+      importExport(Readable.from([text]), { ...options, folder: elsewhere }),
+    ).rejects.toThrow(/another import or restore is under way/);
+    await restoring;
+    expect(await readJournals(elsewhere)).toHaveLength(1);
+  });
+
   it.each<[string, (of: Snapped) => Promise<string>]>([
     ["that was imported", imported],
     ["that was rebuilt from the damaged one", rebuilt],

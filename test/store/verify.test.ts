@@ -449,8 +449,7 @@ describe("files beside the journals", () => {
     mkdirSync(join(folder, "cache", "catalogues"), { recursive: true, mode: 0o700 });
     const drafts = [".doctor-p_01abc", ".key_01abc.tmp", "tokens.json.draft"]
       .map((name) => join(folder, name))
-      .concat(join(folder, "cache", "catalogues", "a-b.json.tmp_01abc"))
-      .concat(`${pathOf(folder)}.draft-20260101T000000000Z`);
+      .concat(join(folder, "cache", "catalogues", "a-b.json.tmp_01abc"));
     for (const path of drafts) writeFileSync(path, "x", { mode: 0o600 });
     expect(allOf(await look(folder))).toEqual([]);
     for (const path of drafts) utimesSync(path, 1, 1);

@@ -1,26 +1,24 @@
 /**
  * Puts what was exported into new journals of a state folder, one for each upstream.
  *
- * MV6. All or nothing: the journals appear when the whole file was read and found right, and is on the
- *      platter; a process that is killed before leaves nothing that anybody sees.
+ * MV6. Of each upstream all or nothing, and nothing of any before the whole file was read and found
+ *      right, and is on the platter. Then the journals appear one after another: where that is cut short,
+ *      the same file brings the rest, also while a proxy has the journals that are there.
  * MV7. A call that any journal of the folder has is never there a second time: the same file twice
  *      brings nothing new.
  * MV8. Live calls are marked before they are seen: only reads run, the others wait for a person.
  */
-import { mkdirSync } from "node:fs";
-import { join } from "node:path";
 import type { Database, Statement } from "better-sqlite3";
 import { JournalError, RefusedError, errorText } from "../../base/errors.ts";
 import { isTerminal } from "../../core/call.ts";
 import type { CallRow } from "../../core/call.ts";
 import type { SessionRow } from "../../core/session.ts";
-import { claimPlace } from "../drafts.ts";
+import { claimPlace, lockArrivals } from "../drafts.ts";
 import type { Place } from "../drafts.ts";
 import { journalFiles, journalNumbers, upstreamsWithJournals } from "../layout.ts";
 import { openReading } from "../sqlite/connection.ts";
 import type { Driver } from "../sqlite/connection.ts";
 import { Draft } from "../sqlite/draft.ts";
-import { tryLock } from "../sqlite/lock.ts";
 import type { JournalRecord, MovedRecord } from "./format.ts";
 import { readExport } from "./read.ts";
 import type { ReadExport } from "./read.ts";
@@ -53,18 +51,16 @@ export interface ImportOptions {
 }
 
 /**
- * Rejects with `RefusedError` for a file that is not right, or while a proxy has journals of its
- * upstreams, and with `JournalError` where the disk fails; nothing was changed then.
+ * Rejects with `RefusedError` for a file that is not right, while a proxy has journals of an upstream of
+ * which it brings something new, or while others bring calls into the folder; nothing was changed then.
+ * With `JournalError` where the disk fails, which says so if some of the journals are there (MV6).
  */
 export async function importExport(
   input: AsyncIterable<Uint8Array>,
   options: ImportOptions,
 ): Promise<Imported> {
-  mkdirSync(options.folder, { recursive: true, mode: 0o700 });
   // Two at once would not see each other's calls (MV7).
-  const lock = tryLock(options.driver, join(options.folder, "import.lock.db"));
-  if (lock === undefined)
-    throw new RefusedError("another import is under way in this state folder");
+  const lock = lockArrivals(options.driver, options.folder);
   try {
     return await importUnderLock(input, options);
   } finally {
@@ -91,6 +87,31 @@ interface Making extends Place {
   readonly draft: Draft;
   readonly name: string;
   newSessions: number;
+}
+
+/** What is there already is no reason to refuse (MV6). `what` is not. */
+function refuseIfInUse({ inUse }: Making, what: string): void {
+  if (inUse === undefined) return;
+  throw new RefusedError(
+    `${inUse} is in use by a running proxy, and ${what} is new there; end that one first`,
+  );
+}
+
+/** MV6. Throws what the file system says of the first, for then there is nothing yet. */
+function publishAll(makings: readonly Making[]): void {
+  for (const [published, { draft, files }] of makings.entries()) {
+    try {
+      draft.publish();
+    } catch (error) {
+      if (published === 0) throw error;
+      throw new JournalError(
+        "io",
+        `${published} of ${makings.length} journals are there, and the next, ${files.path}, could not ` +
+          `be put in place: ${errorText(error)}. Import it again for the rest; nothing comes twice.`,
+        error,
+      );
+    }
+  }
 }
 
 class FolderTarget {
@@ -135,7 +156,10 @@ class FolderTarget {
 
   #takeSession(session: SessionRow): void {
     const making = this.#now();
-    if (!this.#known.hasSession(session.id)) making.newSessions++;
+    if (!this.#known.hasSession(session.id)) {
+      refuseIfInUse(making, `session ${session.id}`);
+      making.newSessions++;
+    }
     // Also one that is known: its calls look for it in their own journal.
     making.draft.addSession(session);
   }
@@ -147,7 +171,9 @@ class FolderTarget {
       this.#callsThere++;
       return;
     }
-    this.#now().draft.addCall(call);
+    const making = this.#now();
+    refuseIfInUse(making, `call ${call.id}`);
+    making.draft.addCall(call);
     if (!isTerminal(call.state) && call.safety !== "read") this.#held++;
   }
 
@@ -162,7 +188,7 @@ class FolderTarget {
       ({ draft, newSessions }) => draft.calls > 0 || newSessions > 0,
     );
     for (const { draft } of makings) draft.seal(this.#options.because);
-    for (const { draft } of makings) draft.publish();
+    publishAll(makings);
     const journals = makings.map(({ draft, files, name }) => {
       return { path: files.path, name, calls: draft.calls };
     });
@@ -185,47 +211,69 @@ class FolderTarget {
   }
 }
 
-/** The calls and sessions of all journals of a state folder, damaged ones too. */
+interface KnownJournal {
+  readonly path: string;
+  readonly calls: Statement;
+  readonly sessions: Statement;
+}
+
+/** The calls and sessions of all journals of a state folder, damaged ones too as far as they can be read. */
 class KnownIds {
   readonly #dbs: Database[] = [];
-  readonly #calls: Statement[] = [];
-  readonly #sessions: Statement[] = [];
+  readonly #journals: KnownJournal[] = [];
 
+  /** Throws `JournalError` where one can't be read. */
   constructor(driver: Driver, folder: string) {
-    for (const digest of upstreamsWithJournals(folder)) {
-      for (const number of journalNumbers(folder, digest))
-        this.#add(driver, journalFiles(folder, digest, number).path);
+    try {
+      for (const digest of upstreamsWithJournals(folder)) {
+        for (const number of journalNumbers(folder, digest))
+          this.#add(driver, journalFiles(folder, digest, number).path);
+      }
+    } catch (error) {
+      this.close();
+      throw error;
     }
   }
 
   #add(driver: Driver, path: string): void {
-    try {
+    reading(path, () => {
       const db = openReading(driver, path);
       this.#dbs.push(db);
       // Its process died, or is still busy, before there was a schema.
       if (db.pragma("user_version", { simple: true }) === 0) return;
-      this.#calls.push(db.prepare("select 1 from call where id = ?"));
-      this.#sessions.push(db.prepare("select 1 from session where id = ?"));
-    } catch (error) {
-      this.close();
-      throw new JournalError(
-        "io",
-        `whether its calls are here already can't be told, because ${path} can't be read: ` +
-          `${errorText(error)}. Move that file away, then import again.`,
-        error,
-      );
-    }
+      const calls = db.prepare("select 1 from call where id = ?");
+      const sessions = db.prepare("select 1 from session where id = ?");
+      this.#journals.push({ path, calls, sessions });
+    });
   }
 
+  /** Throws `JournalError` where that can't be told. */
   hasCall(id: string): boolean {
-    return this.#calls.some((statement) => statement.get(id) !== undefined);
+    return this.#journals.some(({ path, calls }) => hasRow(path, calls, id));
   }
 
+  /** Throws `JournalError` where that can't be told. */
   hasSession(id: string): boolean {
-    return this.#sessions.some((statement) => statement.get(id) !== undefined);
+    return this.#journals.some(({ path, sessions }) => hasRow(path, sessions, id));
   }
 
   close(): void {
     for (const db of this.#dbs) db.close();
+  }
+}
+
+const hasRow = (path: string, statement: Statement, id: string): boolean =>
+  reading(path, () => statement.get(id) !== undefined);
+
+function reading<T>(path: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw new JournalError(
+      "io",
+      `whether its calls are here already can't be told, because ${path} can't be read: ` +
+        `${errorText(error)}. Mend it (holdfast verify --repair) or move that file away, then import again.`,
+      error,
+    );
   }
 }

@@ -9,14 +9,25 @@ import { openWriting } from "../sqlite/connection.ts";
 import type { Driver } from "../sqlite/connection.ts";
 import { HELD_MARK, heldMarkText } from "../held-mark.ts";
 import { SideStatements } from "../sqlite/side-statements.ts";
+import { tryLock } from "../sqlite/lock.ts";
+import { DRAFT_ENDINGS } from "../verify/drafts.ts";
 import { liveCalls } from "../verify/finding.ts";
 import type { Mend } from "../verify/finding.ts";
 import { GREATEST_SEQ } from "../verify/standing.ts";
 
-type InFile = Extract<Mend, { kind: "setMode" | "remove" | "clearAbandoned" | "writeMark" }>;
+type InFile = Extract<
+  Mend,
+  { kind: "setMode" | "remove" | "removeDraft" | "clearAbandoned" | "writeMark" }
+>;
 type InDatabase = Exclude<Mend, InFile | { kind: "rebuild" }>;
 
-const IN_FILE: readonly string[] = ["setMode", "remove", "clearAbandoned", "writeMark"];
+const IN_FILE: readonly string[] = [
+  "setMode",
+  "remove",
+  "removeDraft",
+  "clearAbandoned",
+  "writeMark",
+];
 
 export const isInFile = (mend: Mend): mend is InFile => IN_FILE.includes(mend.kind);
 
@@ -71,6 +82,7 @@ function textOf(mend: Mend, [set, drop, raise, make, forget, rebuild, remove]: V
     case "setMode":
       return `${set} the mode of ${mend.path} to 0${mend.mode.toString(8)}`;
     case "remove":
+    case "removeDraft":
       return `${remove} ${mend.path}`;
     default:
       return unreachable(mend);
@@ -164,24 +176,38 @@ function makeHead(db: Database, mark: HighWater | undefined): void {
   if (liveCalls(db).callCount > 0) hold(new SideStatements(db), seq, seq);
 }
 
-/** Mends what is beside a database. Throws what the file system says. */
-export function mendFile(driver: Driver, files: JournalFiles | undefined, mend: InFile): void {
+/** Mends what is beside a database; false where it can't be now. Throws what the file system says. */
+export function mendFile(driver: Driver, files: JournalFiles | undefined, mend: InFile): boolean {
   switch (mend.kind) {
     case "setMode":
       // A link that took the place of what was looked at is not followed.
       if (!lstatSync(mend.path).isSymbolicLink()) chmodSync(mend.path, mend.mode);
-      return;
+      return true;
     case "remove":
       rmSync(mend.path, { force: true });
-      return;
+      return true;
+    case "removeDraft":
+      return removeDraft(driver, mend.path, mend.lockPath);
     case "clearAbandoned":
       if (files !== undefined) clearAbandoned(files.abandonedPath);
-      return;
+      return true;
     case "writeMark":
       if (files !== undefined) writeMark(driver, files);
-      return;
+      return true;
     default:
       return unreachable(mend);
+  }
+}
+
+/** Another maker may have come since it was looked at: false then. */
+function removeDraft(driver: Driver, path: string, lockPath: string): boolean {
+  const lock = tryLock(driver, lockPath);
+  if (lock === undefined) return false;
+  try {
+    for (const ending of DRAFT_ENDINGS) rmSync(`${path}${ending}`, { force: true });
+    return true;
+  } finally {
+    lock.release();
   }
 }
 

@@ -6,7 +6,7 @@
  *      something runs unless a person orders it, whatever files lie beside it.
  * SR3. A call exists once: while a proxy runs on the journal that the snapshot was made of, or calls
  *      live in it, or in an earlier restore of it, nothing is restored; nor while a call of it lives in
- *      any other journal of the state folder.
+ *      any other journal of the state folder, or while an import may bring one.
  * SR4. No file that is there is covered. The database appears under its name whole, by a rename, while
  *      its lock is held.
  */
@@ -15,6 +15,7 @@ import { dirname, join } from "node:path";
 import { JournalError, RefusedError, errorText } from "../../base/errors.ts";
 import type { World } from "../../base/world.ts";
 import type { RestoredFrom, SnapshotHeader } from "../../core/snapshot.ts";
+import { lockArrivals } from "../drafts.ts";
 import { isUsed, journalFiles, makeFolders, syncFolder } from "../layout.ts";
 import { loadDriver } from "../sqlite/connection.ts";
 import type { Driver } from "../sqlite/connection.ts";
@@ -73,20 +74,36 @@ export async function restoreSnapshot(
   }
   const driver = await loadDriver();
   try {
-    const lock = lockShelf(driver, plan.stateFolder, LOCK_WAIT_MS);
-    if (lock === undefined) {
-      throw new RefusedError("another process makes or restores a snapshot; try again");
-    }
+    // Held to the end: what an import publishes meanwhile would not be seen (SR3).
+    const arrivals = lockArrivals(driver, plan.stateFolder);
     try {
-      clearStaging(plan.stateFolder, defaultShelf(plan.stateFolder));
-      return await restoreLocked(world, plan, header, driver);
+      return await restoreStaged(world, plan, header, driver);
     } finally {
-      clearStaging(plan.stateFolder, defaultShelf(plan.stateFolder));
-      lock.release();
+      arrivals.release();
     }
   } catch (error) {
     if (error instanceof RefusedError || error instanceof JournalError) throw error;
     throw new JournalError("io", `${plan.path} was not restored: ${errorText(error)}`, error);
+  }
+}
+
+/** Under the lock of the shelf, to whose holder the staging files belong. */
+async function restoreStaged(
+  world: Pick<World, "now">,
+  plan: RestorePlan,
+  header: SnapshotHeader,
+  driver: Driver,
+): Promise<Restored> {
+  const lock = lockShelf(driver, plan.stateFolder, LOCK_WAIT_MS);
+  if (lock === undefined) {
+    throw new RefusedError("another process makes or restores a snapshot; try again");
+  }
+  try {
+    clearStaging(plan.stateFolder, defaultShelf(plan.stateFolder));
+    return await restoreLocked(world, plan, header, driver);
+  } finally {
+    clearStaging(plan.stateFolder, defaultShelf(plan.stateFolder));
+    lock.release();
   }
 }
 

@@ -52,10 +52,13 @@ export function snapshotName(number: number, at: number): string {
   return `${number}-${time}${EXTENSION}`;
 }
 
+export const shelfLockPath = (stateFolder: string): string =>
+  join(defaultShelf(stateFolder), "lock.db");
+
 /** Undefined while another process makes or restores one, after `waitMs` of blocking this thread. */
 export function lockShelf(driver: Driver, stateFolder: string, waitMs: number): Lock | undefined {
   makeLastingFolder(defaultShelf(stateFolder));
-  return tryLock(driver, join(defaultShelf(stateFolder), "lock.db"), waitMs);
+  return tryLock(driver, shelfLockPath(stateFolder), waitMs);
 }
 
 /** Twice the ballast: what is made must not be what fills the disk for the journals. */
@@ -83,7 +86,7 @@ export function clearStaging(stateFolder: string, shelf: string): void {
 
 /** The same at a start; nothing where somebody is at work there, or never was. */
 export function clearLeftStaging(driver: Driver, stateFolder: string, shelf: string): void {
-  if (!existsSync(join(defaultShelf(stateFolder), "lock.db"))) return;
+  if (!existsSync(shelfLockPath(stateFolder))) return;
   const lock = lockShelf(driver, stateFolder, 0);
   if (lock === undefined) return;
   try {

@@ -4,7 +4,7 @@
  * MV5. Until `seal` it stands under a name that no process takes for a journal's; what a kill leaves of
  *      it is cleared away by the next that looks (`clearDraft`).
  */
-import { closeSync, fsyncSync, openSync, renameSync, rmSync } from "node:fs";
+import { renameSync, rmSync } from "node:fs";
 import { dirname } from "node:path";
 import type { Database, Statement } from "better-sqlite3";
 import { JournalError, errorText } from "../../base/errors.ts";
@@ -24,7 +24,7 @@ import {
   rowSum,
   textSum,
 } from "../rows.ts";
-import { syncFolder } from "../layout.ts";
+import { syncFile, syncFolder } from "../layout.ts";
 import type { JournalFiles } from "../layout.ts";
 import { HELD_MARK, broughtIn, heldMarkText } from "../held-mark.ts";
 import { openWriting, troubleOf } from "./connection.ts";
@@ -169,15 +169,5 @@ export class Draft {
         error,
       );
     }
-  }
-}
-
-/** Of a file that no connection has open any more: closing it would drop that one's locks. */
-function syncFile(path: string): void {
-  const fd = openSync(path, "r+");
-  try {
-    fsyncSync(fd);
-  } finally {
-    closeSync(fd);
   }
 }

@@ -14,12 +14,11 @@ import { fault, note } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 
 /** Names of files of ours, apart from whatever else somebody keeps there. */
-const IN_STATE = /^(ballast|tokens\.json|tokens\.lock\.db|identity\.key)$/;
+const IN_STATE = /^(ballast|tokens\.json|(tokens|import)\.lock\.db|identity\.key)$/;
 const OF_JOURNAL = /^[1-9][0-9]*\.(db|db-wal|db-shm|lock\.db|hwm|abandoned|db\..+)$/;
-/** What is written before it gets its name. */
+/** What is written before it gets its name, under no lock (others: `lookForDrafts`). */
 const STATE_DRAFT = /^(\.key_[0-9a-z]+\.tmp|\.doctor-p_[0-9a-z]+|tokens\.json\.draft)$/;
 const CATALOGUE_DRAFT = /\.json\.tmp_[0-9a-z]+$/;
-const JOURNAL_DRAFT = /^[1-9][0-9]*\.db\.draft-.+$/;
 /** A draft that is younger may be somebody's work. */
 const DRAFT_AGE_MS = 60_000;
 
@@ -50,10 +49,6 @@ export function lookAtFiles(places: Places): Finding[] {
     ...upstreams.flatMap(ofLostJournals),
     ...ofDrafts(filesIn(folder, STATE_DRAFT), places.now),
     ...ofDrafts(filesIn(catalogues, CATALOGUE_DRAFT), places.now),
-    ...ofDrafts(
-      upstreams.flatMap((path) => filesIn(path, JOURNAL_DRAFT)),
-      places.now,
-    ),
     ...ofBallast(places),
     ...ofTokens(folder),
     ...filesIn(catalogues, /\.json$/).flatMap(ofCatalogue),
@@ -66,14 +61,14 @@ function namesIn(folder: string): string[] {
     : [];
 }
 
-function filesIn(folder: string, form: RegExp): string[] {
+export function filesIn(folder: string, form: RegExp): string[] {
   return namesIn(folder)
     .filter((name) => form.test(name))
     .map((name) => join(folder, name));
 }
 
 /** Undefined where there is none, or a link, which says nothing of what it leads to. */
-function statOf(path: string): Stats | undefined {
+export function statOf(path: string): Stats | undefined {
   const found = lstatSync(path, { throwIfNoEntry: false });
   return found?.isSymbolicLink() === true ? undefined : found;
 }
@@ -110,7 +105,9 @@ function ofLostJournals(folder: string): Finding[] {
         check: "high-water",
         what: `${path} tells how far a journal has come that is not there`,
         means: "if nobody moved it away, all its calls are missing",
-        advice: "bring it back, or its last backup (holdfast restore); else remove the mark",
+        advice:
+          "bring it back, or its last backup (holdfast restore); else remove the mark. If a repair " +
+          "was interrupted, --repair moves it to the file that it belongs to",
       }),
     );
 }

@@ -35,7 +35,9 @@ export type Mend =
   | { readonly kind: "writeMark" }
   | { readonly kind: "clearAbandoned" }
   | { readonly kind: "setMode"; readonly path: string; readonly mode: number }
-  | { readonly kind: "remove"; readonly path: string };
+  | { readonly kind: "remove"; readonly path: string }
+  /** With what SQLite has beside it; not while somebody has the lock. */
+  | { readonly kind: "removeDraft"; readonly path: string; readonly lockPath: string };
 
 export interface Finding {
   /** Name of the check, pinned for programs. */

@@ -167,10 +167,10 @@ class HttpWay implements Way {
     }, ms);
   }
 
-  async close(): Promise<void> {
+  async close(): Promise<boolean> {
     this.#isOver = true;
     this.drop();
-    if (this.#key === undefined) return;
+    if (this.#key === undefined) return false;
     const owed: Owed = {
       id: undefined,
       lastEventId: undefined,
@@ -180,9 +180,10 @@ class HttpWay implements Way {
     const due = setTimeout(() => {
       this.drop();
     }, CLOSE_MS);
-    await this.#exchange("DELETE", {}, undefined, owed);
+    const status = await this.#exchange("DELETE", {}, undefined, owed);
     clearTimeout(due);
     this.#agent.destroy();
+    return status >= 200 && status < 300;
   }
 
   canReturnFor(id: string): boolean {

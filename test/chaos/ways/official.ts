@@ -45,8 +45,12 @@ export function openOfficialHttp(url: string): Way {
       transport.setProtocolVersion(version);
     },
     close: async () => {
-      await transport.terminateSession().catch(() => undefined);
+      const isTaken = await transport.terminateSession().then(
+        () => true,
+        () => false,
+      );
       await transport.close();
+      return isTaken;
     },
     canReturnFor: (id) => known.has(id),
   };
@@ -76,7 +80,10 @@ export function openOfficialSse(url: string): Way {
     agreed: (version) => {
       transport.setProtocolVersion(version);
     },
-    close: () => transport.close(),
+    close: async () => {
+      await transport.close();
+      return false;
+    },
     canReturnFor: (id) => taken.has(id),
   };
 }

@@ -80,7 +80,7 @@ export function openSocket(url: string, isReturning: boolean): Way {
       const mine = socket;
       if (mine?.readyState !== WebSocket.OPEN) {
         mine?.terminate();
-        return Promise.resolve();
+        return Promise.resolve(false);
       }
       return new Promise((resolve) => {
         const due = setTimeout(() => {
@@ -88,7 +88,8 @@ export function openSocket(url: string, isReturning: boolean): Way {
         }, 2_000);
         mine.once("close", () => {
           clearTimeout(due);
-          resolve();
+          // Its session is kept for a while: it may come back.
+          resolve(false);
         });
         mine.close(1000);
       });

@@ -51,6 +51,7 @@ export function openStdio({ command, env, onStart, onLeave, onStderr }: StdioOpt
       if (life !== undefined && child.exitCode === null && child.signalCode === null) onLeave(life);
       child.stdin.end();
       await exited;
+      return child.exitCode === 0;
     },
     canReturnFor: () => false,
   };
