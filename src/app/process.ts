@@ -91,10 +91,8 @@ export class EngineProcess {
     this.#hooks = hooks;
     const { settings: s, version } = plan;
     this.log = openLog(s, this.world);
-    this.#bounds = new ProcessBounds({
-      callsPerProcess: s.processMaxCalls,
-      bytesPerProcess: s.processMaxBytes,
-    });
+    const limits = { callsPerProcess: s.processMaxCalls, bytesPerProcess: s.processMaxBytes };
+    this.#bounds = new ProcessBounds(limits, this.world);
     const { world, log, feed, fatal } = this;
     this.proxy = new Proxy(
       { world, log, feed, fatal, journal: () => this.#journal.promise },

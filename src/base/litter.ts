@@ -9,9 +9,8 @@
  */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
+import { LARGE_FROM } from "./large.ts";
 
-/** Characters or bytes. Smaller ones V8 collects in passing. */
-const LARGE_FROM = 256 * 1024;
 /** Receiving, checking and writing so much takes some ten times as long as the collection. */
 const COLLECT_FROM = 8 * 1024 * 1024;
 

@@ -3,6 +3,8 @@
  * work is refused with the bound and its option in the message; accepted work is never dropped. Live
  * calls and their bytes count until the call has ended.
  */
+import { BACKLOG_CALLS, BACKLOG_LITTER_BYTES } from "../base/large.ts";
+import type { World } from "../base/world.ts";
 import type { Limits } from "../core/settings.ts";
 import { Intake } from "./intake.ts";
 
@@ -15,15 +17,32 @@ interface Held {
 export class ProcessBounds {
   readonly #limits: Pick<Limits, "callsPerProcess" | "bytesPerProcess">;
   readonly #held: Held = { calls: 0, bytes: 0 };
+  readonly #world: Pick<World, "litter"> | undefined;
+  /** Calls at the last report of litter, or the fewest since. */
+  #reportedAt = 0;
   readonly intake = new Intake();
 
-  constructor(limits: Pick<Limits, "callsPerProcess" | "bytesPerProcess">) {
+  /** `world`: is told what a growing backlog leaves behind. */
+  constructor(
+    limits: Pick<Limits, "callsPerProcess" | "bytesPerProcess">,
+    world?: Pick<World, "litter">,
+  ) {
     this.#limits = limits;
+    this.#world = world;
   }
 
   count(calls: 1 | -1, bytes: number): void {
     this.#held.calls += calls;
     this.#held.bytes += calls * bytes;
+    this.#reportedAt = Math.min(this.#reportedAt, this.#held.calls);
+  }
+
+  /** A call was accepted. Calls that go straight through never become so many. */
+  accepted(): void {
+    const more = this.#held.calls - this.#reportedAt;
+    if (more < BACKLOG_CALLS) return;
+    this.#reportedAt = this.#held.calls;
+    this.#world?.litter(BACKLOG_LITTER_BYTES);
   }
 
   /** Why one more call of so many bytes is refused, or undefined. */
@@ -69,6 +88,7 @@ export class Bounds {
     const refusal = this.#refusal(this.#sessions.get(sessionId), bytes);
     if (refusal !== undefined) return refusal;
     this.count(sessionId, bytes);
+    this.#process.accepted();
     return undefined;
   }
 

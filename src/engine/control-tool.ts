@@ -52,12 +52,14 @@ export function newControlTool(
     definition,
     addTo(reply) {
       const message = parseMessage(reply);
-      if (message.kind !== "reply" || !isObject(message.result)) return reply;
-      const { tools, nextCursor } = message.result;
+      if (message.kind !== "reply") return reply;
+      const { result } = message;
+      if (!isObject(result)) return reply;
+      const { tools, nextCursor } = result;
       if (!Array.isArray(tools) || nextCursor !== undefined) return reply;
       const idText = JSON.stringify(message.id);
       return formatResult(idText, {
-        ...message.result,
+        ...result,
         tools: [...(tools as unknown[]), ...definition],
       });
     },

@@ -172,9 +172,10 @@ export function storedReply(
   if (row.reply === undefined) return undefined;
   const message = parseMessage(row.reply);
   if (message.kind !== "reply") return undefined;
-  if (note === undefined || !isObject(message.result)) return withIdText(message, idText);
-  const meta = isObject(message.result["_meta"]) ? message.result["_meta"] : {};
-  return formatResult(idText, { ...message.result, _meta: { ...meta, [META_KEY]: note } });
+  const { result } = message;
+  if (note === undefined || !isObject(result)) return withIdText(message, idText);
+  const meta = isObject(result["_meta"]) ? result["_meta"] : {};
+  return formatResult(idText, { ...result, _meta: { ...meta, [META_KEY]: note } });
 }
 
 /** The upstream's reply under the caller's id, otherwise untouched. */

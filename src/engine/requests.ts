@@ -208,9 +208,11 @@ export class Requests {
   /** A complete list that passes is what the client knows from now on: its tools' classes, too. */
   #learn(text: string, list: ListKind): void {
     const reply = parseMessage(text);
-    if (reply.kind !== "reply" || !isObject(reply.result)) return;
-    const items = reply.result[LISTS[list].member];
-    const isComplete = Array.isArray(items) && reply.result["nextCursor"] === undefined;
+    if (reply.kind !== "reply") return;
+    const { result } = reply;
+    if (!isObject(result)) return;
+    const items = result[LISTS[list].member];
+    const isComplete = Array.isArray(items) && result["nextCursor"] === undefined;
     if (isComplete) this.#parts.line.cataloguer.learn(list, items as unknown[]);
   }
 

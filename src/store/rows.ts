@@ -55,6 +55,7 @@ const CHANGING_AT = OWN_AT + OWN_COLUMNS.length;
 const META_LENGTH = META_COLUMNS.length;
 export const SEQ_AT = OWN_AT;
 export const ID_AT = OWN_AT + 1;
+export const STATE_AT = CHANGING_AT + CHANGING_COLUMNS.indexOf("state");
 export const REQUEST_AT = META_LENGTH;
 export const REPLY_AT = META_LENGTH + 1;
 

@@ -1,9 +1,13 @@
 /** Reads a child's stdout: one message a line; `message-intake.ts` says what becomes of the rest. */
+import { LARGE_FROM } from "../base/large.ts";
 import type { World } from "../base/world.ts";
 import type { ConnectionEvents } from "../ports.ts";
 import { LineFramer, type Frame } from "../wire/framing.ts";
 import { maskText } from "./environment.ts";
 import { MessageIntake } from "./message-intake.ts";
+
+/** Bytes of a large line. */
+const LITTER_EVERY = 4 * 1024 * 1024;
 
 export interface StdoutReaderOptions {
   readonly world: World;
@@ -16,8 +20,12 @@ export interface StdoutReaderOptions {
 export class StdoutReader {
   readonly #framer: LineFramer;
   readonly #intake: MessageIntake;
+  readonly #world: World;
+  /** Bytes of the unfinished line since the last report of litter. */
+  #copied = 0;
 
   constructor({ world, events, frameMaxBytes, maskValues }: StdoutReaderOptions) {
+    this.#world = world;
     this.#framer = new LineFramer(frameMaxBytes);
     const mask = (text: string): string => maskText(text, maskValues);
     this.#intake = new MessageIntake({ world, events, frameMaxBytes, frameName: "a line", mask });
@@ -30,6 +38,19 @@ export class StdoutReader {
 
   push(chunk: Uint8Array): void {
     for (const frame of this.#framer.push(chunk)) this.#frame(frame);
+    this.#count(chunk.length);
+  }
+
+  /** The chunks of a large line are copied together: each is litter, which only their sum shows. */
+  #count(size: number): void {
+    if (this.#framer.pendingBytes < LARGE_FROM) {
+      this.#copied = 0;
+      return;
+    }
+    this.#copied += size;
+    if (this.#copied < LITTER_EVERY) return;
+    this.#world.litter(this.#copied);
+    this.#copied = 0;
   }
 
   /** No more output. A last line without its end is not a message. */

@@ -6,6 +6,9 @@
  * F3. Invalid UTF-8 is reported with its edges, never replaced silently: a call must not run with other arguments.
  */
 
+import { LARGE_FROM } from "../base/large.ts";
+import { Pages } from "../base/pages.ts";
+
 export type Frame = { readonly kind: "text"; readonly text: string } | Oversize | InvalidUtf8;
 
 /** `head` and `tail` as those of `Oversize`. */
@@ -76,6 +79,8 @@ export function onOneLine(text: string): string {
 export class LineFramer {
   readonly #frameMaxBytes: number;
   #chunks: Uint8Array[] = [];
+  /** Instead of `#chunks`, once the line is large and came in pieces: whole, and given back at once. */
+  #pages: Pages | undefined;
   #length = 0;
   #overrun: Overrun | undefined;
   /** While `#blockUsed` is below its size, the last of `#chunks` is a view of this block. */
@@ -114,20 +119,33 @@ export class LineFramer {
       this.#overrun.tail = lastBytes([this.#overrun.tail, part]);
       return;
     }
-    this.#keep(part);
-    if (this.#length <= this.#frameMaxBytes) return;
+    if (this.#length + part.length <= this.#frameMaxBytes) {
+      this.#keep(part);
+      return;
+    }
+    const parts = [...(this.#pages === undefined ? this.#chunks : [this.#pages.bytes]), part];
     this.#overrun = {
-      head: latin1(concat(this.#chunks, this.#length).subarray(0, EDGE_BYTES)),
-      bytes: this.#length,
-      tail: lastBytes(this.#chunks),
+      head: latin1(firstBytes(parts)),
+      bytes: this.#length + part.length,
+      tail: lastBytes(parts),
     };
-    this.#chunks = [];
-    this.#length = 0;
+    this.#forget();
   }
 
   #keep(part: Uint8Array): void {
     if (part.length === 0) return;
     this.#length += part.length;
+    if (this.#pages !== undefined) {
+      this.#pages.append(part);
+      return;
+    }
+    if (this.#chunks.length > 0 && this.#length >= LARGE_FROM) {
+      this.#pages = new Pages(this.#frameMaxBytes);
+      for (const chunk of this.#chunks) this.#pages.append(chunk);
+      this.#pages.append(part);
+      this.#chunks = [];
+      return;
+    }
     if (this.#chunks.length === 0 || part.length >= BLOCK_BYTES) {
       this.#chunks.push(part);
       this.#blockUsed = this.#block.length;
@@ -150,12 +168,31 @@ export class LineFramer {
       return { kind: "oversize", bytes, head, tail: latin1(tail) };
     }
     const only = this.#chunks.length === 1 ? this.#chunks[0] : undefined;
-    let line = only ?? concat(this.#chunks, this.#length);
+    let line = this.#pages?.bytes ?? only ?? concat(this.#chunks, this.#length);
+    if (line.at(-1) === RETURN) line = line.subarray(0, -1);
+    const frame = line.length === 0 ? undefined : decode(line);
+    this.#forget();
+    return frame;
+  }
+
+  #forget(): void {
+    this.#pages?.drop();
+    this.#pages = undefined;
     this.#chunks = [];
     this.#length = 0;
-    if (line.at(-1) === RETURN) line = line.subarray(0, -1);
-    return line.length === 0 ? undefined : decode(line);
   }
+}
+
+function firstBytes(parts: readonly Uint8Array[]): Uint8Array {
+  const kept: Uint8Array[] = [];
+  let length = 0;
+  for (const part of parts) {
+    if (length === EDGE_BYTES) break;
+    const slice = part.subarray(0, EDGE_BYTES - length);
+    kept.push(slice);
+    length += slice.length;
+  }
+  return concat(kept, length);
 }
 
 function lastBytes(parts: readonly Uint8Array[]): Uint8Array {

@@ -7,7 +7,9 @@
  *     of result and error, an id that is a string, a number, null or absent.
  * M3. A text of so many objects and arrays that its values would take far more memory than itself is
  *     not read: memory is bounded by the bytes of messages (promise P7).
+ * M4. Of a large reply only the text is kept: most are passed on without a look at their result.
  */
+import { LARGE_FROM } from "../base/large.ts";
 import { EDGE_BYTES, idOfOversize } from "./framing.ts";
 import { containersIn, cutOut, memberOf, membersOf, type Span } from "./json-span.ts";
 import { jsonText } from "./json-text.ts";
@@ -40,7 +42,7 @@ export interface ReplyMessage extends Raw {
   /** Undefined where the peer sent `id: null` or none: an answer to nothing that we know. */
   readonly id: Id | undefined;
   readonly idSpan: Span | undefined;
-  /** The parsed `result`; undefined in an error reply. */
+  /** The parsed `result`; undefined in an error reply. That of a large reply is parsed each time (M4). */
   readonly result: unknown;
   readonly error: JsonRpcError | undefined;
 }
@@ -164,6 +166,7 @@ function classifyReply(
   }
   const id = idText === undefined ? undefined : (value["id"] as Id);
   if (!hasError) {
+    if (text.length >= LARGE_FROM) return largeReply(text, id, idSpan);
     return { kind: "reply", text, id, idSpan, result: value["result"], error: undefined };
   }
   if (!isObject(error)) return malformed(-32600, "error is not an object", idText);
@@ -171,6 +174,20 @@ function classifyReply(
   const message = typeof error["message"] === "string" ? error["message"] : "";
   const data = error["data"];
   return { kind: "reply", text, id, idSpan, result: undefined, error: { code, message, data } };
+}
+
+/** M4. */
+function largeReply(text: string, id: Id | undefined, idSpan: Span | undefined): ReplyMessage {
+  return {
+    kind: "reply",
+    text,
+    id,
+    idSpan,
+    get result() {
+      return (JSON.parse(text) as JsonObject)["result"];
+    },
+    error: undefined,
+  };
 }
 
 interface Splice {

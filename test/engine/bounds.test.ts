@@ -73,3 +73,50 @@ describe("a bound of the process", () => {
     expect(two.admit("d", 51)).toContain("--max-bytes-per-process");
   });
 });
+
+describe("what a backlog leaves behind", () => {
+  const roomy = {
+    ...SETTINGS.limits,
+    callsPerSession: 50_000,
+    callsPerUpstream: 50_000,
+    callsPerProcess: 50_000,
+    bytesPerProcess: 1_000_000,
+  };
+  function watched() {
+    const told: number[] = [];
+    const all = new ProcessBounds(roomy, { litter: (size) => told.push(size) });
+    const [one, two] = [new Bounds(roomy, all), new Bounds(roomy, all)];
+    return { one, two, told };
+  }
+
+  it("is told each time that 2,500 calls more wait, over all upstreams, and is worth a collection", () => {
+    const { one, two, told } = watched();
+    for (let n = 0; n < 1_250; n++) for (const each of [one, two]) each.admit("a", 1);
+    expect(told).toHaveLength(1);
+    expect(told[0]).toBeGreaterThanOrEqual(8 * 1024 * 1024);
+    for (let n = 0; n < 2_499; n++) one.admit("b", 1);
+    expect(told).toHaveLength(1);
+    one.admit("b", 1);
+    expect(told).toHaveLength(2);
+  });
+
+  it("is NOT told of calls that go straight through, however many", () => {
+    const { one, told } = watched();
+    for (let n = 0; n < 2_400; n++) one.admit("a", 1);
+    for (let n = 0; n < 20_000; n++) {
+      one.admit("b", 1);
+      one.release("b", 1);
+    }
+    expect(told).toEqual([]);
+  });
+
+  it("counts anew for a backlog that grows again", () => {
+    const { one, told } = watched();
+    for (let n = 0; n < 2_500; n++) one.admit("a", 1);
+    for (let n = 0; n < 2_000; n++) one.release("a", 1);
+    for (let n = 0; n < 2_499; n++) one.admit("a", 1);
+    expect(told).toHaveLength(1);
+    one.admit("a", 1);
+    expect(told).toHaveLength(2);
+  });
+});

@@ -445,6 +445,37 @@ describe("trouble", () => {
     await journal.close();
   });
 
+  it("keeps large requests and replies as the texts that they are, under sums that hold", async () => {
+    const folder = aFolder();
+    const { journal } = await aSqliteJournal(folder);
+    const calls = ["x", "日本 😀", 'é"\\'].map((part) => ({
+      call: aCall({
+        state: "sent",
+        attempt: 1,
+        request: JSON.stringify({ asked: part.repeat(150_000) }),
+      }),
+      reply: JSON.stringify({ text: part.repeat(200_000) }),
+    }));
+    for (const { call } of calls) await journal.admit(call);
+    const settled = calls.map(({ call, reply }) =>
+      journal.apply({ ...settle(call.id), reply } as CallChange, true),
+    );
+    expect(await Promise.all(settled)).toEqual([true, true, true]);
+    for (const { call, reply } of calls) {
+      const row = await journal.find(call.id);
+      // A difference of megabytes is not for people.
+      expect([row?.reply === reply, row?.request === call.request]).toEqual([true, true]);
+    }
+    await journal.close();
+    const db = new Database(join(folder, "1.db"), { readonly: true });
+    const types = db
+      .prepare("select distinct typeof(request), typeof(reply) from call")
+      .raw()
+      .all();
+    db.close();
+    expect(types).toEqual([["text", "text"]]);
+  });
+
   it("sets a damaged call aside: reported, not live, not found, not changed, not deleted", async () => {
     const folder = aFolder();
     const first = await aSqliteJournal(folder);

@@ -1,6 +1,8 @@
 import { describe, expect, it } from "vitest";
+import { encodeRow, REQUEST_AT } from "../../src/store/rows.ts";
 import type { Command } from "../../src/store/sqlite/protocol.ts";
-import { NextBatch } from "../../src/store/sqlite/next-batch.ts";
+import { charsOf, NextBatch, packed, unpacked } from "../../src/store/sqlite/next-batch.ts";
+import { aCall } from "./builders.ts";
 
 const settle = (id: string, characters: number): Command => {
   const reply = "x".repeat(characters);
@@ -39,5 +41,39 @@ describe("a batch", () => {
     for (const id of ["a", "b"]) next.push(settle(id, 16_000_000), undefined);
     expect(ids(next.take().commands)).toEqual(["a"]);
     expect(ids(next.take().commands)).toEqual(["b"]);
+  });
+});
+
+describe("a parcel", () => {
+  it("of small payloads is the batch itself", () => {
+    const commands = [settle("a", 262_143), settle("b", 0)];
+    const parcel = packed(commands);
+    expect(parcel.commands).toBe(commands);
+    expect(parcel.transfer).toEqual([]);
+  });
+
+  it("has large replies as bytes that go over without a copy, and that are given back", () => {
+    const [small, large] = [settle("a", 262_143), settle("b", 262_144)];
+    const parcel = packed([small, large]);
+    expect(parcel.commands[0]).toBe(small);
+    const [name, change, isSynced, reply] = parcel.commands[1] as Command & { 0: "change" };
+    expect([name, isSynced]).toEqual(["change", true]);
+    expect(change).toEqual({ ...(large[1] as object), reply: "" });
+    expect(parcel.transfer).toEqual([reply?.buffer]);
+    expect(Buffer.from(reply ?? []).toString()).toBe("x".repeat(262_144));
+    unpacked(parcel.commands);
+    expect(reply?.length).toBe(0);
+  });
+
+  it("has large requests so, too, and leaves the row as it was", () => {
+    const values = encodeRow(aCall({ state: "queued", request: "é".repeat(262_144) }));
+    const before = [...values];
+    const [command] = packed([["admit", values, true]]).commands as [Command & { 0: "admit" }];
+    expect(values).toEqual(before);
+    expect(command[1]).toEqual(values.with(REQUEST_AT, ""));
+    expect(Buffer.from(command[3] ?? []).toString()).toBe(values[REQUEST_AT]);
+    expect(charsOf(command)).toBe(524_288);
+    unpacked([command]);
+    expect(charsOf(command)).toBe(0);
   });
 });

@@ -122,6 +122,38 @@ describe("lines", () => {
     }
   });
 
+  it("that are large are the same in one piece and in many, up to the limit", () => {
+    const limit = 2_000_000;
+    const part = '{"a":"日本 🙂 é","b":"';
+    const line = part.repeat(Math.floor(limit / bytes(part).length) - 1);
+    const rest = limit - bytes(line).length;
+    const broken = Uint8Array.of(0xf0, 0x9f, 0x99);
+    const whole = Buffer.concat([
+      ...[line, "\r\n", "small\n", line, "x".repeat(rest), "\n"].map(bytes),
+      ...[line, "x".repeat(rest + 1), "\n\ufeff", line, "\n", line.slice(9)].map(bytes),
+      broken,
+      ...["\n", line, "\r\r\n{}\n"].map(bytes),
+    ]);
+    const inOne = new LineFramer(limit).push(Uint8Array.from(whole));
+    expect(inOne.map((frame) => (frame.kind === "text" ? frame.text.length : frame.kind))).toEqual([
+      line.length,
+      5,
+      line.length + rest,
+      "oversize",
+      line.length,
+      "invalid_utf8",
+      line.length + 1,
+      2,
+    ]);
+    for (const cut of [[65_536], [8_191, 100_003], [1_000_003, 1, 2, 3]]) {
+      const frames = inPieces(new LineFramer(limit), whole, cut);
+      // Compared one by one: a difference of megabytes is not for people.
+      expect(frames.map((frame, n) => JSON.stringify(frame) === JSON.stringify(inOne[n]))).toEqual(
+        inOne.map(() => true),
+      );
+    }
+  });
+
   it("of exactly the limit pass, one byte more does not", () => {
     expect(lines("x".repeat(10) + "\n", 10)).toEqual([text("x".repeat(10))]);
     expect(lines("x".repeat(11) + "\n", 10)).toMatchObject([{ kind: "oversize", bytes: 11 }]);

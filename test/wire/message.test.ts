@@ -1,4 +1,4 @@
-/** Invariants M1 (nothing is re-serialised), M2 (the minimum of JSON-RPC 2.0) and M3 (bounded values). */
+/** Invariants M1 (nothing is re-serialised), M2 (the minimum of JSON-RPC 2.0), M3 (bounded values) and M4 (large replies). */
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import {
@@ -139,6 +139,17 @@ describe("what is no message", () => {
     const text = `{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":${deep}}}`;
     expect(withUpstreamId(aRequest(text), "1-1")).toBe(text.replace('"id":1', '"id":"1-1"'));
     expect(parseMessage("[".repeat(depth)).kind).toBe("malformed");
+  });
+
+  it("that are large replies keep their text only, and tell their result when asked (M4)", () => {
+    const result = { content: [{ type: "text", text: "é".repeat(300_000) }], isError: true };
+    const reply = parseMessage(formatResult('"7-1"', result));
+    expect(reply.kind).toBe("reply");
+    if (reply.kind !== "reply") return;
+    expect(Object.getOwnPropertyDescriptor(reply, "result")).not.toHaveProperty("value");
+    expect(reply.result).toEqual(result);
+    expect([reply.id, reply.error]).toEqual(["7-1", undefined]);
+    expect(withIdText(reply, "8")).toBe(formatResult("8", result));
   });
 
   it("of more objects and arrays than memory is good for is refused, under its id where that is certain", () => {

@@ -3,6 +3,8 @@
  * sent is put into a header, and nothing is said about the program that answers.
  */
 import type { ServerResponse } from "node:http";
+import { LARGE_FROM } from "../../base/large.ts";
+import { dropPages, inPages } from "../../base/pages.ts";
 import { jsonText } from "../../wire/json-text.ts";
 
 /** The transport's own errors, as the SDK's servers number them. */
@@ -46,10 +48,12 @@ export function answerJson(
   text: string,
   headers: readonly string[] = [],
 ): void {
-  const body = Buffer.from(text);
+  const body = text.length < LARGE_FROM ? Buffer.from(text) : inPages(text);
   const all = ["Content-Type", "application/json", "Content-Length", String(body.length)];
   response.writeHead(status, [...all, ...COMMON, ...headers]);
-  response.end(body);
+  response.end(body, () => {
+    dropPages(body);
+  });
 }
 
 /** An answer without a body. */

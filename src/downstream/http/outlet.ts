@@ -1,7 +1,7 @@
 /** One open response with server-sent events: every event is one write, and goes out at once. */
 import type { ServerResponse } from "node:http";
-import { onOneLine } from "../../wire/framing.ts";
 import { COMMON } from "./answers.ts";
+import { writeEvent } from "./event.ts";
 
 const HEAD: readonly string[] = [
   "Content-Type",
@@ -47,8 +47,7 @@ export class Outlet {
 
   /** A message. Without an id where the client could not come back for more. */
   event(text: string, id: string | undefined): void {
-    const head = id === undefined ? "" : `id: ${id}\n`;
-    this.#response.write(`${head}event: message\ndata: ${onOneLine(text)}\n\n`);
+    writeEvent(this.#response, text, id);
   }
 
   /**

@@ -1,7 +1,7 @@
 /** The event stream of one client: the answer to its `GET /sse/NAME`. */
 import type { ServerResponse } from "node:http";
-import { onOneLine } from "../../wire/framing.ts";
 import { COMMON } from "../http/answers.ts";
+import { writeEvent } from "../http/event.ts";
 import type { Carrier } from "../kept-link.ts";
 
 /** How soon a client comes back after it lost its stream. */
@@ -29,7 +29,7 @@ export class SseStream implements Carrier {
 
   send(text: string): boolean {
     if (!this.#isWritable()) return false;
-    this.#response.write(`event: message\ndata: ${onOneLine(text)}\n\n`);
+    writeEvent(this.#response, text, undefined);
     return true;
   }
 

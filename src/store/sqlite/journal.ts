@@ -19,7 +19,7 @@ import type { JournalStats } from "../../core/status.ts";
 import type { Journal, Log, Recovery } from "../../ports.ts";
 import { encodeRow, type RowValues } from "../rows.ts";
 import { readRow, readSession, statsOf } from "./answers.ts";
-import { type BatchWaiter, NextBatch } from "./next-batch.ts";
+import { type BatchWaiter, NextBatch, packed } from "./next-batch.ts";
 import { isRefusal, type ThreadMessage } from "./protocol.ts";
 import type { BatchReply, Command, JournalThread, Pruned, RecoveredStep } from "./protocol.ts";
 import { Recovered } from "./recovered.ts";
@@ -216,7 +216,8 @@ export class SqliteJournal implements Journal {
     const { commands, waiters } = this.#next.take();
     this.#inFlight = waiters;
     this.#lastSize = waiters.length;
-    this.#thread.postMessage(commands);
+    const parcel = packed(commands);
+    this.#thread.postMessage(parcel.commands, parcel.transfer);
   }
 
   /** Some time after the last work: writes what nobody waits for; else tidies, once. */

@@ -1,6 +1,8 @@
 /** What goes to the journal thread next, in order, and who waits for it. */
-import type { Command } from "./protocol.ts";
+import { LARGE_FROM } from "../../base/large.ts";
+import { dropPages, inPages } from "../../base/pages.ts";
 import { REQUEST_AT } from "../rows.ts";
+import type { Command } from "./protocol.ts";
 
 export interface BatchWaiter {
   resolve(value: unknown): void;
@@ -60,13 +62,54 @@ export class NextBatch {
   }
 }
 
-/** Characters of the payload that a command carries. */
+/** A batch as it goes to the thread, and what of it goes over without a copy. */
+export interface Parcel {
+  readonly commands: readonly Command[];
+  readonly transfer: readonly ArrayBuffer[];
+}
+
+/** Large payloads go as the bytes that SQLite wants: of a text each step makes a copy more. */
+export function packed(commands: readonly Command[]): Parcel {
+  if (!commands.some((command) => charsOf(command) >= LARGE_FROM)) {
+    return { commands, transfer: [] };
+  }
+  const transfer: ArrayBuffer[] = [];
+  const pack = (text: string): Uint8Array => {
+    const bytes = inPages(text);
+    transfer.push(bytes.buffer);
+    return bytes;
+  };
+  return { commands: commands.map((command) => withBytes(command, pack)), transfer };
+}
+
+function withBytes(command: Command, pack: (text: string) => Uint8Array): Command {
+  if (charsOf(command) < LARGE_FROM) return command;
+  if (command[0] === "admit") {
+    const [name, values, isSynced] = command;
+    return [name, values.with(REQUEST_AT, ""), isSynced, pack(String(values[REQUEST_AT]))];
+  }
+  if (command[0] === "change" && command[1].kind === "settle") {
+    const [name, change, isSynced] = command;
+    return [name, { ...change, reply: "" }, isSynced, pack(change.reply)];
+  }
+  return command;
+}
+
+/** The batch is done: what came in a parcel is given back. */
+export function unpacked(commands: readonly Command[]): void {
+  for (const command of commands) {
+    const bytes = command[0] === "change" || command[0] === "admit" ? command[3] : undefined;
+    if (bytes !== undefined) dropPages(bytes);
+  }
+}
+
+/** Characters, or bytes, of the payload that a command carries. */
 export function charsOf(command: Command): number {
   switch (command[0]) {
     case "admit":
-      return (command[1][REQUEST_AT] as string).length;
+      return command[3]?.length ?? (command[1][REQUEST_AT] as string).length;
     case "change":
-      return command[1].kind === "settle" ? command[1].reply.length : 0;
+      return command[3]?.length ?? (command[1].kind === "settle" ? command[1].reply.length : 0);
     default:
       return 0;
   }

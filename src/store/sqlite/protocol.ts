@@ -30,8 +30,10 @@ export interface ThreadOptions {
 
 /** One step of a batch. `sync` asks that the batch reaches the platter. */
 export type Command =
-  | readonly ["admit", values: RowValues, sync: boolean]
-  | readonly ["change", change: CallChange, sync: boolean]
+  /** `request`: in UTF-8, where it is large; the values have none then. */
+  | readonly ["admit", values: RowValues, sync: boolean, request?: Uint8Array]
+  /** `reply`: that of a settlement in UTF-8, where it is large; the change has none then. */
+  | readonly ["change", change: CallChange, sync: boolean, reply?: Uint8Array]
   | readonly ["find", id: string]
   | readonly ["list", filter: JournalFilter]
   /**
@@ -116,7 +118,8 @@ export type ThreadMessage =
 
 /** What the main thread needs of the journal thread; a `Worker` has it. */
 export interface JournalThread {
-  postMessage(batch: readonly Command[] | "close"): void;
+  /** `transfer`: goes over without a copy, and is gone here. */
+  postMessage(batch: readonly Command[] | "close", transfer?: readonly ArrayBuffer[]): void;
   on(event: "message", hear: (message: ThreadMessage) => void): unknown;
   /** A bug ended it. */
   on(event: "error", hear: (error: Error) => void): unknown;

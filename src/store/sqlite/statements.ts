@@ -6,6 +6,7 @@
  *     neither handed out nor changed nor deleted.
  * Q2. What is remembered of open rows is forgotten with a rollback (`forget`).
  */
+import { crc32 } from "node:zlib";
 import type { Database, Statement } from "better-sqlite3";
 import { Bug, assert } from "../../base/assert.ts";
 import { apply, isRepeatable } from "../../core/call.ts";
@@ -116,7 +117,7 @@ export class CallStatements {
       "sum",
       "request",
     ];
-    const marks = columns.map(() => "?").join(", ");
+    const marks = columns.map((name) => (name === "request" ? "cast(? as text)" : "?")).join(", ");
     this.#insert = db.prepare(`insert into call (${columns.join(", ")}) values (${marks})`);
     this.#readMeta = db
       .prepare(`select ${META}, ${SUMS} from ${CALLS} where id = ? and ${NOT_QUARANTINED}`)
@@ -125,8 +126,8 @@ export class CallStatements {
     this.#quarantine = db.prepare("insert or ignore into quarantine (seq, id, why) values (?,?,?)");
   }
 
-  /** Inserts a live row under this seq. */
-  insert(values: RowValues, seq: number): void {
+  /** Inserts a live row under this seq. `bytes`: its request, instead of the one among the values. */
+  insert(values: RowValues, seq: number, bytes?: Uint8Array): void {
     const numbered = [...values];
     numbered[SEQ_AT] = seq;
     const row = decodeRow(numbered);
@@ -135,32 +136,34 @@ export class CallStatements {
     const own = ownOf(numbered);
     const changing = changingOf(numbered);
     const lifelong = lifelongSum(numbered, origin.sum);
-    const requestSum = textSum(row.request);
+    const request = bytes ?? row.request;
+    const requestSum = crc32(request);
     const sum = rowSum(changing, lifelong, requestSum, 0);
-    this.#insert.run(...own, origin.number, ...changing, requestSum, sum, row.request);
+    this.#insert.run(...own, origin.number, ...changing, requestSum, sum, request);
     this.#remember({ row: { ...row, request: "" }, lifelong, requestSum, replySum: 0, sum });
   }
 
-  /** False where the change is refused; nothing is written then. */
-  change(change: CallChange): boolean {
+  /** False where the change is refused; nothing is written then. `reply`: instead of a settlement's own. */
+  change(change: CallChange, reply?: Uint8Array): boolean {
     const known = this.#known.get(change.id) ?? this.#look(change.id);
     if (known === undefined) return false;
     const next = apply(known.row, change);
     if (next === undefined) return false;
-    this.#write(known, next, change);
+    this.#write(known, next, change, reply);
     return true;
   }
 
-  #write(known: Known, next: CallRow, change: CallChange): void {
+  #write(known: Known, next: CallRow, change: CallChange, bytes: Uint8Array | undefined): void {
     assertLegal(next);
     const { lifelong } = known;
     let { requestSum, replySum } = known;
     let row = next;
-    const replies: SqlValue[] = [];
+    const replies: (SqlValue | Uint8Array)[] = [];
     if (change.kind === "settle") {
       row = { ...next, reply: undefined };
-      replySum = textSum(change.reply);
-      replies.push(replySum, change.reply);
+      const reply = bytes ?? change.reply;
+      replySum = crc32(reply);
+      replies.push(replySum, reply);
     }
     const isDropping =
       change.kind === "deliver" && this.#dropsDelivered && !isRepeatable(next.state);
@@ -184,7 +187,7 @@ export class CallStatements {
     const known = this.#updates.get(name);
     if (known !== undefined) return known;
     const set = [...WRITTEN[kind], "sum"].map((name) => `${name} = ?`);
-    if (kind === "settle") set.push("reply_sum = ?", "reply = ?");
+    if (kind === "settle") set.push("reply_sum = ?", "reply = cast(? as text)");
     if (isDropping) set.push(NO_PAYLOADS);
     const update = {
       at: WRITTEN[kind].map((name) => CHANGING_COLUMNS.indexOf(name)),

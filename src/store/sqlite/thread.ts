@@ -5,10 +5,12 @@
 import { parentPort, workerData } from "node:worker_threads";
 import type { MessagePort } from "node:worker_threads";
 import { must } from "../../base/assert.ts";
+import { BACKLOG_CALLS, BACKLOG_LITTER_BYTES } from "../../base/large.ts";
 import { ConfigError, JournalError, errorText } from "../../base/errors.ts";
 import { realWorld, type World } from "../../base/world.ts";
+import { STATE_AT } from "../rows.ts";
 import { loadDriver, openWriting } from "./connection.ts";
-import { charsOf } from "./next-batch.ts";
+import { unpacked } from "./next-batch.ts";
 import type { Command, ThreadMessage, ThreadOptions } from "./protocol.ts";
 import { Writer } from "./writer.ts";
 
@@ -23,10 +25,21 @@ async function open(options: ThreadOptions, world: World): Promise<Writer> {
   }
 }
 
+/** A call that goes straight through is admitted as sent. */
+const isOfBacklog = (command: Command): boolean =>
+  command[0] === "admit" && command[1][STATE_AT] === "queued";
+
 /** Only trouble of the disk is answered; a bug ends the thread, and the main thread sees it. */
 function serve(port: MessagePort, writer: Writer, world: World): void {
   const post = (message: ThreadMessage) => {
     port.postMessage(message);
+  };
+  let waiting = 0;
+  const tidyUp = (batch: readonly Command[]) => {
+    waiting += batch.filter(isOfBacklog).length;
+    if (waiting < BACKLOG_CALLS) return;
+    waiting = 0;
+    world.litter(BACKLOG_LITTER_BYTES);
   };
   port.on("message", (batch: readonly Command[] | "close") => {
     try {
@@ -36,9 +49,11 @@ function serve(port: MessagePort, writer: Writer, world: World): void {
         port.close();
         return;
       }
-      post({ kind: "batch", reply: writer.run(batch) });
+      const reply = writer.run(batch);
+      unpacked(batch);
+      post({ kind: "batch", reply });
       writer.afterBatch();
-      for (const command of batch) world.litter(charsOf(command));
+      tidyUp(batch);
     } catch (error) {
       if (batch !== "close" && !(error instanceof JournalError)) throw error;
       post({ kind: "broken", text: errorText(error) });

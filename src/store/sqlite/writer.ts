@@ -202,11 +202,11 @@ export class Writer {
     switch (command[0]) {
       case "admit":
         if (this.#isFull) return FULL;
-        this.#calls.insert(command[1], ++this.#head.seq);
+        this.#calls.insert(command[1], ++this.#head.seq, command[3]);
         this.#rows++;
         return this.#head.seq;
       case "change":
-        return this.#calls.change(command[1]);
+        return this.#calls.change(command[1], command[3]);
       case "find":
         return this.#calls.read("id = ?", command[1])[0];
       case "list":

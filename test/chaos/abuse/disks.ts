@@ -4,12 +4,10 @@ import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import type { Answer } from "../../support/holdfast-process.ts";
 import { elapsed, until, type Lab } from "../../support/lab.ts";
 import { sharedLedger } from "../../support/lasting-daemon.ts";
-import type { Caller } from "../../support/neighbour.ts";
 import type { AbuseCase } from "./case.ts";
-import { beside, besideGood, GOOD, openServe, sessionAt } from "./stage.ts";
+import { beside, besideGood, GOOD, openServe, patient, sessionAt } from "./stage.ts";
 
 const SOURCE = fileURLToPath(new URL("./slow-sync.c", import.meta.url));
 const BUSY_MS = 4_000;
@@ -56,19 +54,6 @@ const slow = (ms: number): AbuseCase => ({
     });
   },
 });
-
-/** A caller to whom a truthful refusal is an answer, too. Counts them. */
-function patient(session: Caller, refused: Set<string>): Caller {
-  return {
-    call: async (tool, nonce) => {
-      const answer: Answer = await session.call(tool, nonce);
-      if (!answer.isError) return answer;
-      assert.equal(answer.told?.executed ?? "no", "no", JSON.stringify(answer));
-      refused.add(nonce);
-      return { text: nonce, isError: false, told: answer.told };
-    },
-  };
-}
 
 /** Fills what is left of a disk. Returns the file. */
 function fill(folder: string): string {

@@ -2,12 +2,14 @@
  * The proxy as it was built, in front of a server that behaves and one that does not, with a gauge in
  * it. `beside` lets a neighbour work while harm is done, and measures both.
  */
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import type { TransportKind } from "../../../src/core/transport.ts";
 import { configure, launchDaemon } from "../../support/daemon.ts";
+import type { Answer } from "../../support/holdfast-process.ts";
 import type { Lab } from "../../support/lab.ts";
 import { sharedLedger } from "../../support/lasting-daemon.ts";
 import { neighbourOf, type Caller, type Neighbour } from "../../support/neighbour.ts";
@@ -140,4 +142,17 @@ export async function besideGood(
   harm: (neighbour: Neighbour) => Promise<string>,
 ): Promise<Measured> {
   return beside(stage, await sessionAt(stage, GOOD), harm);
+}
+
+/** A caller to whom a truthful refusal is an answer, too. Counts them. */
+export function patient(session: Caller, refused: Set<string>): Caller {
+  return {
+    call: async (tool, nonce) => {
+      const answer: Answer = await session.call(tool, nonce);
+      if (!answer.isError) return answer;
+      assert.equal(answer.told?.executed ?? "no", "no", JSON.stringify(answer));
+      refused.add(nonce);
+      return { text: nonce, isError: false, told: answer.told };
+    },
+  };
 }

@@ -102,9 +102,9 @@ export const RECOVERY: readonly Mutant[] = [
     edits: [
       {
         file: "store/sqlite/writer.ts",
-        find: "        this.#calls.insert(command[1], ++this.#head.seq);\n        this.#rows++;\n        return this.#head.seq;",
+        find: "        this.#calls.insert(command[1], ++this.#head.seq, command[3]);\n        this.#rows++;\n        return this.#head.seq;",
         replace:
-          "        this.#calls.insert(command[1], ++this.#rows);\n        this.#head.seq = this.#rows;\n        return this.#rows;",
+          "        this.#calls.insert(command[1], ++this.#rows, command[3]);\n        this.#head.seq = this.#rows;\n        return this.#rows;",
       },
     ],
     caughtBy: "unit lane",
