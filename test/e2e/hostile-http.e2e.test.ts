@@ -16,6 +16,9 @@ import { exchange, POST_HEADERS, RawSession, VERSION } from "../support/raw-sess
 const MIB = 1024 * 1024;
 /** A garbage collector takes its time; 100 MB that were kept would show. */
 const GROWTH_MAX_BYTES = 80 * MIB;
+/** Whoever is starved waits for the end of all harm; the rest is the speed of the machine, and who else uses it. */
+const MEDIAN_MAX_MS = 2_000;
+const WORST_MAX_MS = 5_000;
 const LIST = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list", params: {} });
 
 const oneLedger = (lab: Lab): Promise<LastingDaemon> =>
@@ -27,8 +30,7 @@ const settled = async (session: RawSession): Promise<void> => {
 };
 
 /**
- * Does harm while a neighbour works. Its calls must be answered, in a time that a person would not
- * notice on a loaded machine, and the daemon must not keep what it was sent.
+ * Does harm while a neighbour works. Its calls must be answered meanwhile, and the daemon must not keep what it was sent.
  */
 async function beside(
   daemon: LastingDaemon,
@@ -41,8 +43,8 @@ async function beside(
   await harm((count) => until("the neighbour's calls", () => neighbour.calls() >= count));
   const { calls, medianMs, worstMs } = await neighbour.leave();
   expect(calls).toBeGreaterThan(0);
-  expect(medianMs).toBeLessThan(500);
-  expect(worstMs).toBeLessThan(5_000);
+  expect(medianMs).toBeLessThan(MEDIAN_MAX_MS);
+  expect(worstMs).toBeLessThan(WORST_MAX_MS);
   expect(residentBytes(daemon.pid) - before).toBeLessThan(GROWTH_MAX_BYTES);
 }
 
