@@ -555,6 +555,8 @@ describe("large messages of many clients", () => {
       door.handlers.every((handler) => handler.heard.join() === "initialize,ping"),
     );
     expect(accepted.map((socket) => socket.isPaused())).not.toContain(true);
+    // One that answers no close frame would be waited for.
+    for (const raw of raws) raw.destroy();
   });
 
   it("end the connection where one takes more than four pings", async () => {
@@ -571,6 +573,32 @@ describe("large messages of many clients", () => {
     }
     await world.fire(5_000);
     expect((await answer).toString("latin1")).toContain("took more than 4 pings");
+  });
+
+  it("are not the pings and pongs of a client that says nothing for a day, nor those amid a message", async () => {
+    const accepted = acceptedSockets();
+    const raw = await rawPeer();
+    raw.write(frame(1, Buffer.from('{"jsonrpc":"2.0","id":0,"method":"initialize"}')));
+    await until("the session", () => door.last.hasBegun);
+    const own = must(accepted[0], "the server's end");
+    const signs = [9, ...Array<number>(100).fill(10)].map((code) => frame(code, Buffer.alloc(125)));
+    const bytes = Buffer.concat(signs);
+    const beats = async () => {
+      for (let beat = 1; beat <= 12; beat++) {
+        const before = own.bytesRead;
+        raw.write(bytes);
+        await until("the signs", () => own.bytesRead >= before + bytes.length);
+        await world.fire(PING_MS);
+      }
+    };
+    await beats();
+    // The first fragment of a text: without the bit that says that it is the last.
+    raw.write(frame(1, Buffer.from(start.slice(0, 50))).fill(1, 0, 1));
+    await beats();
+    expect(door.last.told).toEqual([]);
+    raw.write(frame(0, Buffer.from("}}")));
+    await until("its end", () => door.last.heard.length === 2);
+    raw.destroy();
   });
 });
 

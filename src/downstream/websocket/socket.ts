@@ -25,6 +25,8 @@ const READING_BEATS_MAX = 8;
 const PART_BEATS_MAX = 4;
 /** RFC 6455 §5.5: what a control frame holds, less its code. */
 const REASON_BYTES_MAX = 123;
+/** RFC 6455 §5.2: of a control frame of a client, its mask included. */
+const CONTROL_HEAD_BYTES = 6;
 
 /** RFC 6455 §7.4.1; 4409 is ours. */
 export const CLOSE = {
@@ -68,7 +70,7 @@ export class SocketCarrier implements Carrier {
   #silentBeats = 0;
   /** Why nothing is read. */
   readonly #holds = new Set<Hold>();
-  /** Bytes since the last message was whole. */
+  /** Bytes since the last message was whole, less the pings and pongs among them. */
   #partBytes = 0;
   /** Beats that the message on its way has seen while it was read. */
   #partBeats = 0;
@@ -94,12 +96,13 @@ export class SocketCarrier implements Carrier {
       if (isBinary) this.#end(CLOSE.binary, "a message is a text frame");
       else hooks.onMessage(this.#inboundOf(data));
     });
-    socket.on("ping", () => {
+    const onControl = (payload: Buffer) => {
       this.#hasHeard = true;
-    });
-    socket.on("pong", () => {
-      this.#hasHeard = true;
-    });
+      // It was counted with the bytes around it. A day's pings would pass for a large message.
+      this.#partBytes = Math.max(0, this.#partBytes - CONTROL_HEAD_BYTES - payload.length);
+    };
+    socket.on("ping", onControl);
+    socket.on("pong", onControl);
     // The library has sent a close frame, if it can, and closes.
     socket.on("error", (error) => {
       this.#ownCause ??= error.message;
