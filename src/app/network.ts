@@ -25,7 +25,7 @@ export interface NetworkParts {
 export function networkListener({ world, log, gatekeeper, plan }: NetworkParts): NetworkListener {
   const { settings } = plan;
   const requestMaxBytes = plan.requestMaxBytes + FRAME_HEADROOM_BYTES;
-  const room = new HalfReadRoom(LARGEST_AT_ONCE * requestMaxBytes);
+  const room = new HalfReadRoom(world, LARGEST_AT_ONCE * requestMaxBytes);
   const bodies = { world, bytesMax: requestMaxBytes, room };
   const linksMax = settings.maxSessions;
   const policy = doorPolicy(settings);

@@ -20,7 +20,7 @@ let door: ScriptedDoor;
 beforeEach(async () => {
   const world = realWorld();
   const common = { world, log: () => {}, requestMaxBytes: 4096 };
-  const room = new HalfReadRoom(2 * common.requestMaxBytes);
+  const room = new HalfReadRoom(common.world, 2 * common.requestMaxBytes);
   const posts = { ...common, bodies: { world, bytesMax: common.requestMaxBytes, room } };
   door = new ScriptedDoor();
   listener = httpListener({

@@ -35,7 +35,7 @@ async function serve(linksMax = 100): Promise<void> {
   const bodies = {
     world,
     bytesMax: REQUEST_MAX_BYTES,
-    room: new HalfReadRoom(2 * REQUEST_MAX_BYTES),
+    room: new HalfReadRoom(world, 2 * REQUEST_MAX_BYTES),
   };
   route = sseRoute({ world, log: () => {}, bodies, linksMax });
   face = await front(door, route);

@@ -25,6 +25,8 @@ import { eventually, until } from "../support/processes.ts";
 const REQUEST_MAX_BYTES = 4096;
 const PING_MS = 15_000;
 const STOP_STEP_MS = 20;
+const TURN_MS = 5_000;
+const CLOSE_MS = 5_000;
 
 let world: HandWorld;
 let door: ScriptedDoor;
@@ -36,7 +38,7 @@ const sockets: WebSocket[] = [];
 async function serve(linksMax = 100, requestMaxBytes = REQUEST_MAX_BYTES): Promise<void> {
   world = new HandWorld();
   door = new ScriptedDoor();
-  room = new HalfReadRoom(2 * requestMaxBytes);
+  room = new HalfReadRoom(world, 2 * requestMaxBytes);
   route = webSocketRoute({
     world,
     log: () => {},
@@ -573,6 +575,20 @@ describe("large messages of many clients", () => {
     }
     await world.fire(5_000);
     expect((await answer).toString("latin1")).toContain("took more than 4 pings");
+  });
+
+  it("end the connection of one that hardly sends while the others wait for it", async () => {
+    const { raws, accepted } = await halves(4);
+    const answer = bytesUntilEnd(must(raws[0], "the oldest"));
+    await until("all but the oldest to be held", () =>
+      accepted.every((socket, n) => socket.isPaused() === n > 0),
+    );
+    // Once for its pace, once for the answer to the close frame.
+    await world.fire(TURN_MS);
+    await world.fire(CLOSE_MS);
+    expect((await answer).toString("latin1")).toContain("came too slowly while others waited");
+    await until("the next to be read", () => accepted[1]?.isPaused() === false);
+    for (const raw of raws) raw.destroy();
   });
 
   it("are not the pings and pongs of a client that says nothing for a day, nor those amid a message", async () => {

@@ -30,6 +30,10 @@ export class HandWorld implements World {
     };
   }
 
+  hasTimer(delayMs: number): boolean {
+    return this.#timers.some((timer) => timer.delayMs === delayMs);
+  }
+
   /** Fires the timers of this delay that are set now. Resolves when what they do soon is done. */
   async fire(delayMs: number): Promise<void> {
     const due = this.#timers.filter((timer) => timer.delayMs === delayMs);

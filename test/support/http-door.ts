@@ -221,7 +221,7 @@ export async function face(options: FaceOptions = {}): Promise<Face> {
   const mcp = mcpRoute({
     world,
     log,
-    bodies: { world, bytesMax, room: new HalfReadRoom(2 * bytesMax) },
+    bodies: { world, bytesMax, room: new HalfReadRoom(world, 2 * bytesMax) },
   });
   const listener = httpListener({
     host: "127.0.0.1",

@@ -12,6 +12,9 @@ const IDLE_MS = 10_000;
 /** How long what follows a refused body is read and dropped, so that the client reads the answer. */
 const LINGER_MS = 2_000;
 
+const TOO_SLOW =
+  "Not executed: the body of the request came too slowly while other clients' waited for it";
+
 export type Body =
   | { readonly kind: "text"; readonly text: string }
   | { readonly kind: "refused"; readonly trouble: Trouble }
@@ -42,6 +45,9 @@ export function readBody(
     },
     flowOn: () => {
       flowOn(request);
+    },
+    giveUp: () => {
+      if (!request.isPaused()) finish(refusedBody(408, TOO_SLOW));
     },
   };
   let size = 0;

@@ -167,6 +167,10 @@ export class SocketCarrier implements Carrier {
     flowOn: () => {
       this.#resume("room");
     },
+    giveUp: () => {
+      if (!this.#isHeldByUs)
+        this.#end(CLOSE.policy, "a message came too slowly while others waited");
+    },
   };
 
   /** The message on its way has come, or never will. */
