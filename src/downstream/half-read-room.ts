@@ -47,7 +47,10 @@ export class HalfReadRoom {
     if (bytes <= SMALL_BYTES) return;
     this.#bytes += bytes - (this.#flows.get(flow) ?? 0);
     this.#flows.set(flow, bytes);
-    if (this.#bytes > this.#bytesMax) this.#holdAllButOldest();
+    if (this.#bytes <= this.#bytesMax) return;
+    // Where others are held all are that were there before.
+    if (this.#held.size === 0) this.#holdAllButOldest();
+    else this.#hold(flow);
   }
 
   /** Whether it is large, and neither read to its end nor given up. */
@@ -70,13 +73,15 @@ export class HalfReadRoom {
   }
 
   #holdAllButOldest(): void {
-    const [, ...others] = this.#flows.keys();
-    for (const flow of others) {
-      if (this.#held.has(flow)) continue;
-      this.#held.add(flow);
-      flow.hold();
-    }
+    for (const flow of this.#flows.keys()) this.#hold(flow);
     this.#watchOldest();
+  }
+
+  #hold(flow: Flow): void {
+    const [oldest] = this.#flows.keys();
+    if (flow === oldest || this.#held.has(flow)) return;
+    this.#held.add(flow);
+    flow.hold();
   }
 
   /** HR3. */

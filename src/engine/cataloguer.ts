@@ -147,6 +147,8 @@ export class Cataloguer {
 
   /** A complete list that the upstream gives a client: on disk before the client has it, where it is news. */
   learn(kind: ListKind, items: readonly unknown[]): void {
+    // It may still be for the other caller: what is fetched anew tells.
+    if (this.#disowned.has(kind)) return;
     const known = this.#lists[kind];
     if (known !== undefined && listText(known) === listText(items)) return;
     this.#lists[kind] = items;

@@ -45,6 +45,16 @@ describe("the room for half-read messages", () => {
     expect(areHeld(...all)).toEqual([false, true, true]);
   });
 
+  it("holds also what comes while it is full", () => {
+    const room = new HalfReadRoom(world, 100 * KB);
+    const [a, b, c] = [new Half(), new Half(), new Half()];
+    room.grew(a, 101 * KB);
+    expect(areHeld(a)).toEqual([false]);
+    for (const one of [b, c]) room.grew(one, 65 * KB);
+    room.grew(a, 102 * KB);
+    expect(areHeld(a, b, c)).toEqual([false, true, true]);
+  });
+
   it("lets the next oldest go on while it is still full, and all when it is not", () => {
     const room = new HalfReadRoom(world, 300 * KB);
     const [a, b, c, d] = [new Half(), new Half(), new Half(), new Half()];

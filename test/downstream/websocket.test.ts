@@ -131,9 +131,9 @@ const NOTE = '{"jsonrpc":"2.0","method":"notifications/x"}';
 const call = (id: number, name: string) => request(id, "tools/call", { name });
 
 /** An upgraded connection without a library: what it sends is up to the test. */
-async function rawPeer(): Promise<Socket> {
+async function rawPeer(allowHalfOpen = false): Promise<Socket> {
   const [host, port] = face.host.split(":");
-  const socket = connect(Number(port), host);
+  const socket = connect({ port: Number(port), host, allowHalfOpen });
   socket.on("error", () => {});
   socket.write(upgradeHead(randomBytes(16).toString("base64")));
   await new Promise((resolve) => socket.once("data", resolve));
@@ -559,6 +559,22 @@ describe("large messages of many clients", () => {
     expect(accepted.map((socket) => socket.isPaused())).not.toContain(true);
     // One that answers no close frame would be waited for.
     for (const raw of raws) raw.destroy();
+  });
+
+  it("are not what follows a close frame", async () => {
+    const accepted = acceptedSockets();
+    // It says goodbye, and does not go.
+    const raw = await rawPeer(true);
+    raw.on("data", () => {});
+    raw.write(frame(8, Buffer.of(0x03, 0xe8)));
+    raw.write(Buffer.alloc(500_000));
+    const own = must(accepted[0], "the server's end");
+    await until("all of it", () => own.bytesRead > 500_000);
+    const probe = { isHeld: false, hold: () => (probe.isHeld = true), flowOn() {}, giveUp() {} };
+    room.grew(probe, 3 * LARGE_MAX_BYTES);
+    expect(probe.isHeld).toBe(false);
+    room.left(probe);
+    raw.destroy();
   });
 
   it("end the connection where one takes more than four pings", async () => {

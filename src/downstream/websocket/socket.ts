@@ -81,6 +81,8 @@ export class SocketCarrier implements Carrier {
     this.#socket = socket;
     // Before the library takes it, which may find the end of a message in it.
     transport.prependListener("data", (chunk: Buffer) => {
+      // The library keeps nothing of what comes after a close frame or an error.
+      if (socket.readyState !== WebSocket.OPEN) return;
       this.#partBytes += chunk.length;
       options.room.grew(this.#flow, this.#partBytes);
     });
@@ -106,6 +108,7 @@ export class SocketCarrier implements Carrier {
     // The library has sent a close frame, if it can, and closes.
     socket.on("error", (error) => {
       this.#ownCause ??= error.message;
+      this.#partIsOver();
     });
     socket.on("close", (code, reason) => {
       this.#stopClosing?.();
