@@ -11,6 +11,7 @@ import { randomFrom } from "../support/random.ts";
 import { ownPort } from "../support/port.ts";
 import { Caller, type CallRecord, type CallerHost } from "./caller.ts";
 import { AT_THE_END, daemonOf, Fleet, type Daemon, type Life } from "./fleet.ts";
+import { isLostOnTheWay } from "./lost.ts";
 import { Recoveries } from "./recoveries.ts";
 import { Dice } from "./schedule.ts";
 import { openPipe, openRemote, type UnderFire } from "./server-under-fire.ts";
@@ -293,9 +294,7 @@ class Lane {
     const rows = last.flatMap((view) => view.rows);
     let lostOnTheWay = 0;
     for (const { caller, record } of owed) {
-      const row = rows.find(({ request }) => request.includes(`"${record.nonce}"`));
-      const wasWritten = row?.deliveredAt !== undefined && !caller.front.includes("http");
-      const isLost = record.wasCutOff && wasWritten;
+      const isLost = isLostOnTheWay(record, caller.front, rows);
       if (isLost) lostOnTheWay += 1;
       record.isAbandoned = isHopeless(record) || isLost;
     }
