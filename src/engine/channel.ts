@@ -44,8 +44,13 @@ export class Channel {
     return `${this.epoch}-${String(++this.#count)}`;
   }
 
+  /** It has refused a request: it is over, which it is about to tell. Nothing may be tried on it again. */
+  isOver = false;
+
   send(text: string, about: Outbound): boolean {
-    return this.#connection?.send(text, about) ?? false;
+    const isSent = this.#connection?.send(text, about) ?? false;
+    if (!isSent && about.kind === "request") this.isOver = true;
+    return isSent;
   }
 
   /** Sends a request of our own; resolves with its answer, or with the failure that took it. */

@@ -88,7 +88,8 @@ export class Supervisor {
 
   /** The channel over which calls may go now. */
   get serving(): Channel | undefined {
-    return this.#link.state === "serving" ? this.#channel : undefined;
+    const isServing = this.#link.state === "serving" && this.#channel?.isOver !== true;
+    return isServing ? this.#channel : undefined;
   }
 
   /** The channel of the connection there is, serving or not yet. */

@@ -79,7 +79,14 @@ const started = (files: Files): number[] =>
 const living = (files: Files): number[] => started(files).filter((pid) => isOurs(pid, files));
 
 function signalAll(files: Files, name: NodeJS.Signals): void {
-  for (const pid of living(files)) process.kill(pid, name);
+  for (const pid of living(files)) {
+    try {
+      process.kill(pid, name);
+    } catch (error) {
+      // It ended by itself since it was looked at.
+      if ((error as NodeJS.ErrnoException).code !== "ESRCH") throw error;
+    }
+  }
 }
 
 export function openPipe({ folder }: UnderFireOptions): Promise<UnderFire> {

@@ -432,3 +432,27 @@ describe("a write", () => {
     expect(calls(stage)).toBe(0);
   });
 });
+
+describe("a connection that is over and has not told it yet", () => {
+  it("is not tried again and again, and its calls go over the next one", async () => {
+    const stage = await new Stage().start();
+    const client = await stage.connected();
+    await stage.world.advance(1_000);
+    let refused = 0;
+    let isOver = true;
+    Object.defineProperty(stage.upstream, "refusesSends", {
+      get: () => {
+        if (isOver && ++refused > 20) throw new Error("it is tried again and again");
+        return isOver;
+      },
+    });
+    const ids = ["a", "b", "c"].map((nonce) => client.call("write", nonce));
+    await stage.world.advance(100);
+    expect(stage.fatal).toEqual([]);
+    expect(refused).toBeLessThan(5);
+    isOver = false;
+    stage.upstream.drop(failure("reset", "connection reset"), undefined);
+    await stage.world.advance(5_000);
+    expect(ids.map((id) => client.told(id)?.text)).toEqual(["write a", "write b", "write c"]);
+  });
+});
