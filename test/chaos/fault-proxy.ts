@@ -23,7 +23,7 @@ export type Toxic =
   | { readonly kind: "fin"; readonly afterBytes: number }
   /** Nothing passes, neither bytes nor ends; afterwards all of it does, as after a partition. */
   | { readonly kind: "black_hole" }
-  /** New connections are accepted, and nobody ever answers on them, also afterwards. */
+  /** New connections are accepted, and nobody answers on them, also afterwards; until `forgetSilent`. */
   | { readonly kind: "silence" }
   /** Nobody listens. Open connections go on. */
   | { readonly kind: "refuse" }
@@ -38,6 +38,8 @@ export type Toxic =
 export interface FaultProxy {
   readonly port: number;
   readonly toxic: Toxic;
+  /** RST to those that met silence, as a network does that has forgotten them: in life their callers give up. */
+  forgetSilent(): void;
   /** Resolves when it holds for all connections, new ones included. */
   set(toxic: Toxic): Promise<void>;
   /** RST to both sides of every connection, now. */
@@ -81,6 +83,8 @@ interface Link {
   server: Socket | undefined;
   /** The client was told a proper end; it closes its side when it likes. */
   isSevered: boolean;
+  /** Nobody answers on it. */
+  isSilent: boolean;
 }
 
 export async function openFaultProxy(options: FaultProxyOptions): Promise<FaultProxy> {
@@ -131,6 +135,10 @@ class Relay implements FaultProxy {
     for (const link of this.#links) breakLink(link);
   }
 
+  forgetSilent(): void {
+    for (const link of this.#links) if (link.isSilent) breakLink(link);
+  }
+
   open(): number {
     return this.#links.size;
   }
@@ -144,12 +152,13 @@ class Relay implements FaultProxy {
   }
 
   async #serve(client: Socket): Promise<void> {
-    const link: Link = { client, server: undefined, isSevered: false };
+    const link: Link = { client, server: undefined, isSevered: false, isSilent: false };
     this.#links.add(link);
     client.on("close", () => this.#links.delete(link));
     // Its pump sees it as well, and tells the server when that may be told.
     client.on("error", () => undefined);
     if (this.#setting.toxic.kind === "silence") {
+      link.isSilent = true;
       client.resume();
       client.on("end", () => client.end());
       return;

@@ -241,6 +241,8 @@ class Lane {
     for (const server of this.#servers) {
       server.signal("SIGCONT");
       await server.faults?.set({ kind: "pass" });
+      // A call may take as long as it likes: nobody but its caller would end one that is never answered.
+      server.faults?.forgetSilent();
       await server.up();
     }
     for (const life of this.#fleet.alive()) life.signal("SIGCONT");

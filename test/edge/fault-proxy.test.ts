@@ -193,7 +193,7 @@ faulty(
 );
 
 faulty(
-  "accepts newcomers and leaves them without an answer, for good",
+  "accepts newcomers and leaves them without an answer, until they are forgotten",
   { kind: "silence" },
   async (rig, { client, server }) => {
     const late = await rig.dial();
@@ -203,6 +203,9 @@ faulty(
     await rig.proxy.set({ kind: "pass" });
     await rig.settle();
     expect([rig.accepted.length, late.error]).toEqual([1, undefined]);
+    rig.proxy.forgetSilent();
+    await until("it to be forgotten", () => late.error === "ECONNRESET");
+    expect([server.error, client.error]).toEqual([undefined, undefined]);
   },
 );
 
