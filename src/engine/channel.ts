@@ -20,6 +20,8 @@ export class Channel {
   readonly #world: World;
   readonly #asked = new Map<string, Deferred<Answer>>();
   #connection: Connection | undefined;
+  /** It has refused a request: it is over, which it is about to tell. Nothing may be tried on it again. */
+  isOver = false;
   /** The link went down before its dial had been reported as a success. */
   earlyEnd: { readonly cause: Failure; readonly ticket: ResumeTicket | undefined } | undefined;
 
@@ -43,9 +45,6 @@ export class Channel {
   nextId(): string {
     return `${this.epoch}-${String(++this.#count)}`;
   }
-
-  /** It has refused a request: it is over, which it is about to tell. Nothing may be tried on it again. */
-  isOver = false;
 
   send(text: string, about: Outbound): boolean {
     const isSent = this.#connection?.send(text, about) ?? false;
