@@ -189,7 +189,11 @@ class Relay implements FaultProxy {
       await this.#whileClogged();
       to.end();
     } catch {
-      if (link.isSevered) return;
+      if (link.isSevered) {
+        // Nobody wants what it still says, but its end is seen only by who reads up to there.
+        link.client.resume();
+        return;
+      }
       // The one side is gone, so the other one has to see it; after a partition, not during it.
       await this.#whileClogged();
       breakLink(link);
@@ -280,7 +284,6 @@ async function sever(
   if (kind === "fin") {
     link.isSevered = true;
     link.client.end();
-    link.client.resume();
     link.server?.resetAndDestroy();
   } else breakLink(link);
   throw new Error("severed");

@@ -157,6 +157,19 @@ faulty(
 );
 
 faulty(
+  "is rid of a client that wrote on after a false end, once it is gone too",
+  { kind: "fin", afterBytes: 4 },
+  async (rig, { client, server }) => {
+    server.socket.write("an answer");
+    await until("the client to see the end", () => client.hasEnded);
+    client.socket.write("a word more");
+    await rig.settle();
+    client.socket.end("and the last one");
+    await until("nothing to be open", () => rig.proxy.open() === 0);
+  },
+);
+
+faulty(
   "lets nothing through while it is a black hole, and everything afterwards",
   { kind: "black_hole" },
   async (rig, { client, server }) => {

@@ -2,10 +2,11 @@
  * One scenario, killed at every point that it passes: the first, second and third time; and after each
  * of these kills once more at each of the first points that the next process passes.
  */
-import { judge } from "./judge.ts";
+import { judge, type Judged } from "./judge.ts";
 import type { Plan } from "./plan.ts";
 import type { CrashPoint } from "./points.ts";
 import type { Scenario } from "./scenarios.ts";
+import type { PlayOptions } from "./simulation.ts";
 import { addRun, type Totals } from "./totals.ts";
 
 export interface Depth {
@@ -19,18 +20,32 @@ export const FULL: Depth = { occurrences: 3, again: 12 };
 /** For `npm test`. */
 export const QUICK: Depth = { occurrences: 1, again: 1 };
 
-export async function exhaust(
-  { name, plan }: Scenario,
-  totals: Totals,
-  depth: Depth = FULL,
-): Promise<void> {
-  const base = await judge(plan, { name });
-  addRun(totals, base, plan);
+export interface ExhaustOptions {
+  readonly totals: Totals;
+  readonly depth: Depth;
+  /** Told before each run. */
+  readonly onRun?: (name: string) => void;
+}
+
+export async function exhaust({ name, plan }: Scenario, options: ExhaustOptions): Promise<void> {
+  const { depth } = options;
+  const base = await run(plan, { name }, options);
   for (const [point, hits] of base.hits) {
     for (let occurrence = 1; occurrence <= Math.min(hits, depth.occurrences); occurrence++) {
-      await killAt(name, plan, { name: point, occurrence }, totals, depth);
+      await killAt(name, plan, { name: point, occurrence }, options);
     }
   }
+}
+
+async function run(
+  plan: Plan,
+  how: PlayOptions,
+  { totals, onRun }: ExhaustOptions,
+): Promise<Judged> {
+  onRun?.(how.name);
+  const judged = await judge(plan, how);
+  addRun(totals, judged, plan);
+  return judged;
 }
 
 const wordsOf = ({ name, occurrence }: CrashPoint): string => `${name} (${String(occurrence)})`;
@@ -39,22 +54,19 @@ async function killAt(
   name: string,
   plan: Plan,
   first: CrashPoint,
-  totals: Totals,
-  depth: Depth,
+  options: ExhaustOptions,
 ): Promise<void> {
   let trace: readonly string[] | undefined;
-  const killed = withKills(plan, [first]);
-  const once = await judge(killed, {
+  const once: PlayOptions = {
     name: `${name}, killed at ${wordsOf(first)}`,
     onRestart: (points, kills) => {
       if (kills === 1) trace ??= points.trace();
     },
-  });
-  addRun(totals, once, killed);
-  for (const second of firstOf(trace ?? [], depth.again)) {
-    const killedTwice = withKills(plan, [first, second]);
+  };
+  await run(withKills(plan, [first]), once, options);
+  for (const second of firstOf(trace ?? [], options.depth.again)) {
     const words = `${name}, killed at ${wordsOf(first)} and then at ${wordsOf(second)}`;
-    addRun(totals, await judge(killedTwice, { name: words }), killedTwice);
+    await run(withKills(plan, [first, second]), { name: words }, options);
   }
 }
 

@@ -9,6 +9,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { FULL, QUICK } from "./exhaustive.ts";
 import { planOf } from "./generate.ts";
+import type { Job } from "./jobs.ts";
 import { judge } from "./judge.ts";
 import type { Plan } from "./plan.ts";
 import { printReplay, printFailure, printTotals } from "./print.ts";
@@ -17,7 +18,7 @@ import { SCENARIOS } from "./scenarios.ts";
 import { shrink } from "./shrink.ts";
 import { onUnhandledRejection } from "./simulation.ts";
 import { newTotals, type Totals } from "./totals.ts";
-import { type Job, runJobs } from "./work.ts";
+import { runJobs } from "./work.ts";
 
 const HELP = `Deterministic simulation of Holdfast: the real engine and the real SQL, a virtual clock, scripted
 clients and servers, and a crash wherever one can be.
@@ -29,7 +30,8 @@ clients and servers, and a crash wherever one can be.
   --quick        of the exhaustive runs only the first occurrences, and one second crash
   --share K/N    only the K-th of N parts of the exhaustive runs, from 1 (default 1/1)
   --regressions  also: every plan that once failed
-  --workers W    processes to work in (default 1)
+  --workers W    processes to work in (default 1); from two on, a run that does not end within two
+                 minutes is given up, and is a finding
   --replay X     one run: a seed, or a file with a plan
   --no-shrink    do not make failing plans smaller
   --bail         stop at the first failing run
@@ -88,12 +90,13 @@ function jobs(): Job[] {
 /** A failing plan is made smaller, for a person to read and for the regressions. */
 async function explain(totals: Totals): Promise<void> {
   for (const failing of totals.failing) {
-    const small = values["no-shrink"]
-      ? undefined
-      : await shrink(failing.plan, async (plan) => {
-          const { findings } = await judge(plan, { name: failing.name });
-          return findings.some(({ invariant }) => invariant === failing.findings[0]?.invariant);
-        });
+    const small =
+      values["no-shrink"] || failing.plan === undefined
+        ? undefined
+        : await shrink(failing.plan, async (plan) => {
+            const { findings } = await judge(plan, { name: failing.name });
+            return findings.some(({ invariant }) => invariant === failing.findings[0]?.invariant);
+          });
     printFailure(failing, small);
   }
 }

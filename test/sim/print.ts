@@ -13,7 +13,7 @@ const short = (text: string) => (text.length > TEXT_MAX ? `${text.slice(0, TEXT_
 
 export function printFailure(failing: Failing, small: Plan | undefined): void {
   print(`\n${failing.name} FAILED`);
-  print(`knobs: ${JSON.stringify(failing.plan.knobs)}`);
+  if (failing.plan !== undefined) print(`knobs: ${JSON.stringify(failing.plan.knobs)}`);
   for (const { invariant, text } of failing.findings) print(`  ${invariant}: ${short(text)}`);
   const seed = /^seed (\d+)$/.exec(failing.name)?.[1];
   if (seed !== undefined) print(`see it again: npm run sim -- --replay ${seed}`);

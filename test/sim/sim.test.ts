@@ -14,6 +14,7 @@ import { SCENARIOS } from "./scenarios.ts";
 import { shrink } from "./shrink.ts";
 import { play } from "./simulation.ts";
 import { newTotals } from "./totals.ts";
+import { runJobs } from "./work.ts";
 
 const MAIN = fileURLToPath(new URL("main.ts", import.meta.url));
 
@@ -64,6 +65,23 @@ describe("the simulation", () => {
   });
 });
 
+describe("a crew of processes", () => {
+  it("SM3: gives up a run that does not end, names it, and plays the others all the same", async () => {
+    const totals = newTotals();
+    const jobs = Array.from({ length: 120 }, (_, at) => ({ kind: "seed" as const, seed: at + 1 }));
+    const worker = fileURLToPath(new URL("../fixtures/worker-that-hangs.mjs", import.meta.url));
+    await runJobs(jobs, { workers: 2, isBailing: false, totals, worker, patienceMs: 300 });
+    expect([totals.runs, totals.findings]).toEqual([120, 1]);
+    expect(totals.failing).toMatchObject([
+      {
+        name: "seed 13",
+        plan: undefined,
+        findings: [{ text: expect.stringContaining("did not end within 0.3 s") as string }],
+      },
+    ]);
+  });
+});
+
 describe("a broken proxy", () => {
   afterEach(() => {
     vi.restoreAllMocks();
@@ -91,7 +109,7 @@ describe("a broken proxy", () => {
   it("is noticed by a kill at the right point", async () => {
     acknowledgeBeforeCommit();
     const totals = newTotals();
-    await exhaust(scenario("http: a write"), totals, QUICK);
+    await exhaust(scenario("http: a write"), { totals, depth: QUICK });
     const invariants = totals.failing.flatMap(({ findings }) =>
       findings.map((one) => one.invariant),
     );

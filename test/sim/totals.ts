@@ -7,7 +7,8 @@ import type { Plan } from "./plan.ts";
 /** A run that something was found in. */
 export interface Failing {
   readonly name: string;
-  readonly plan: Plan;
+  /** Not known of one that did not end: nobody can play it to make it smaller. */
+  readonly plan: Plan | undefined;
   readonly findings: readonly Finding[];
 }
 
@@ -42,6 +43,19 @@ export function addRun(totals: Totals, judged: Judged, plan: Plan): void {
   for (const [name, count] of judged.hits) addHits(totals, name, count);
   if (judged.findings.length === 0 || totals.failing.length >= FAILING_MAX) return;
   totals.failing.push({ name: judged.name, plan, findings: judged.findings.slice(0, 20) });
+}
+
+/** A run that said nothing for so long that its process was killed. */
+export function addStuck(totals: Totals, name: string, afterMs: number): void {
+  const text = `did not end within ${String(afterMs / 1_000)} s; its process was killed`;
+  totals.runs++;
+  totals.findings++;
+  if (totals.failing.length >= FAILING_MAX) return;
+  totals.failing.push({
+    name,
+    plan: undefined,
+    findings: [{ invariant: "run", nonce: undefined, text }],
+  });
 }
 
 export function addTotals(totals: Totals, more: Portable): void {

@@ -1,16 +1,19 @@
 /** One process of `--workers`: plays what it is sent, and sends back what came of it. */
 import { must } from "../../src/base/assert.ts";
+import { doJobs, type Job } from "./jobs.ts";
 import { onUnhandledRejection } from "./simulation.ts";
 import { newTotals, portable } from "./totals.ts";
-import { doJobs, type Job } from "./work.ts";
+import type { Report } from "./work.ts";
 
 process.on("unhandledRejection", onUnhandledRejection);
 
-const send = must(process.send, "the channel to the first process").bind(process);
+const channel = must(process.send, "the channel to the first process").bind(process);
+const send = (report: Report) => channel(report);
 
 process.on("message", ({ batch, isBailing }: { batch: readonly Job[]; isBailing: boolean }) => {
   const totals = newTotals();
-  void doJobs(batch, totals, isBailing).then(() => {
-    send(portable(totals));
+  const onRun = (job: Job, name: string) => send({ kind: "run", job, name });
+  void doJobs(batch, { totals, isBailing, onRun }).then(() => {
+    send({ kind: "done", totals: portable(totals) });
   });
 });
