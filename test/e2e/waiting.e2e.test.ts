@@ -21,6 +21,8 @@ async function waitingProxy(
 ): Promise<Driven & { upstream: Upstream }> {
   const upstream = await open(lab);
   const driven = await connect(lab, { args: [...options, ...upstream.target] });
+  // Without the tools' annotations every call would be unsafe.
+  await driven.client.listTools();
   await call(driven.client, "read_value", { nonce: "before" });
   await upstream.down();
   await untilAway(lab, driven.client);
