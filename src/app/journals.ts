@@ -41,6 +41,15 @@ export function readOwner(fact: string | undefined): Owner | undefined {
     : undefined;
 }
 
+/** Of its upstream, or of the daemon: as its process noted it, or what made the journal; else its digest. */
+export function nameOfJournal({
+  facts,
+  upstreamDigest16,
+}: Pick<ReadJournal, "facts" | "upstreamDigest16">): string {
+  const noted = readOwner(facts.get("owner"))?.name ?? facts.get("name");
+  return noted ?? readRestoredFact(facts.get(RESTORED))?.name ?? upstreamDigest16;
+}
+
 /** A fact that is torn is as good as one that is there: the journal is not sound. */
 function readBackwards(fact: string | undefined): WentBackwards | undefined {
   if (fact === undefined) return undefined;
@@ -72,11 +81,9 @@ const isOwnerAlive = async (fact: string | undefined, world: World): Promise<boo
 
 async function summary(journal: ReadJournal, world: World): Promise<JournalSummary> {
   const owner = readOwner(journal.facts.get("owner"));
-  const restored = readRestoredFact(journal.facts.get(RESTORED));
   return {
     path: journal.path,
-    upstream:
-      owner?.name ?? journal.facts.get("name") ?? restored?.name ?? journal.upstreamDigest16,
+    upstream: nameOfJournal(journal),
     ownerPid: owner !== undefined && (await isAlive(owner, world)) ? owner.pid : undefined,
     counts: journal.counts,
     isAbandoned: journal.isAbandoned,
@@ -123,7 +130,7 @@ export function journalReader(stateFolder: string, world: World, log: Log): Jour
       });
       const journals = examined.journals.map((journal) => ({
         ...journal,
-        upstream: readOwner(journal.owner)?.name ?? journal.upstreamDigest16,
+        upstream: nameOfJournal(journal),
       }));
       return { ...examined, journals };
     },

@@ -75,7 +75,7 @@ function reasonsOf(parts: StatusParts, sessions: readonly SessionStatus[]): read
   if (journal?.degraded !== undefined)
     reasons.add(`the journal is in memory only: ${journal.degraded}`);
   if (heldForPerson > 0)
-    reasons.add(`${String(heldForPerson)} calls of an earlier process wait for a person`);
+    reasons.add(`calls of an earlier process that wait for a person: ${String(heldForPerson)}`);
   for (const { wentBackwards } of opened) {
     if (wentBackwards === undefined) continue;
     const { because } = wentBackwards;

@@ -6,7 +6,7 @@ import { finishRebuilds, repairFiles, repairJournal } from "./repair.ts";
 import type { Repaired } from "./repair.ts";
 import { loadDriver } from "./sqlite/connection.ts";
 import type { Driver } from "./sqlite/connection.ts";
-import { holdOf, lookAcross, lookAtJournal, ownerFact, subjectsIn } from "./verify.ts";
+import { factsOf, holdOf, lookAcross, lookAtJournal, subjectsIn } from "./verify.ts";
 import type { Hold, Looked, Subject } from "./verify.ts";
 import { lookForDrafts } from "./verify/drafts.ts";
 import { lookAtFiles } from "./verify/files.ts";
@@ -26,8 +26,8 @@ export interface ExamineOptions {
 export interface ExaminedJournal {
   readonly path: string;
   readonly upstreamDigest16: string;
-  /** What its process noted of itself; undefined where nothing was noted, or nothing can be read. */
-  readonly owner: string | undefined;
+  /** What it notes of itself; nothing where it can't be read. */
+  readonly facts: ReadonlyMap<string, string>;
   /** A process has it: it was read beside that, and is not repaired. */
   readonly isRunning: boolean;
   readonly rows: number;
@@ -71,7 +71,7 @@ export async function examine(options: ExamineOptions): Promise<Examined> {
 }
 
 interface Seen {
-  readonly owner: string | undefined;
+  readonly facts: ReadonlyMap<string, string>;
   readonly isRunning: boolean;
   readonly looked: Looked;
   readonly hold: Hold;
@@ -84,11 +84,13 @@ async function look<T>(
   { isAlive }: ExamineOptions,
   work: (seen: Seen) => T,
 ): Promise<T> {
-  const owner = ownerFact(driver, subject);
-  const hold: Hold = (await isAlive(owner)) ? { kind: "taken" } : holdOf(driver, subject);
+  const facts = factsOf(driver, subject);
+  const hold: Hold = (await isAlive(facts.get("owner")))
+    ? { kind: "taken" }
+    : holdOf(driver, subject);
   try {
     const isRunning = hold.kind === "taken";
-    return work({ owner, isRunning, hold, looked: lookAtJournal(driver, subject, isRunning) });
+    return work({ facts, isRunning, hold, looked: lookAtJournal(driver, subject, isRunning) });
   } finally {
     if (hold.kind === "mine") hold.lock.release();
   }
@@ -147,11 +149,11 @@ async function lookAtAll(
     const { path } = files;
     // Somebody moved it away meanwhile.
     if (!existsSync(path)) continue;
-    await look(driver, subject, options, ({ owner, isRunning, looked, hold }) => {
+    await look(driver, subject, options, ({ facts, isRunning, looked, hold }) => {
       const { rows, live } = looked;
       const findings = [...ofLock(hold, files.lockPath), ...looked.findings];
       const waiting = live.length;
-      journals.push({ path, upstreamDigest16, owner, isRunning, rows, waiting, findings });
+      journals.push({ path, upstreamDigest16, facts, isRunning, rows, waiting, findings });
       across.push({ path, looked });
     });
   }

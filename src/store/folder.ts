@@ -178,7 +178,7 @@ class Opener {
     this.#leftovers.push({ journal, recovery, path, heldBecause, isAbandoned });
     if (heldBecause !== undefined)
       this.#report(
-        `${heldBecause}; ${heldIn(recovery, isAbandoned)} calls in it wait for a person`,
+        `${heldBecause}; calls in it that wait for a person: ${heldIn(recovery, isAbandoned)}`,
       );
   }
 

@@ -73,17 +73,17 @@ export function subjectsIn(folder: string): Subject[] {
   );
 }
 
-/** The fact `owner` of a journal; undefined where there is none or it can't be read. */
-export function ownerFact(driver: Driver, { files }: Subject): string | undefined {
+/** What a journal notes of itself; nothing where it can't be read. */
+export function factsOf(driver: Driver, { files }: Subject): ReadonlyMap<string, string> {
   try {
     const db = openReading(driver, files.path);
     try {
-      return new Map(new SideStatements(db).kept("owner")).get("owner");
+      return new Map(new SideStatements(db).kept(""));
     } finally {
       db.close();
     }
   } catch {
-    return undefined; // What is wrong with it, a look will say.
+    return new Map(); // What is wrong with it, a look will say.
   }
 }
 

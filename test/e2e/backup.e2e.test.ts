@@ -76,6 +76,12 @@ describe("a journal that is restored on another machine", () => {
       expect(await look("calls")).toMatch(
         /queued calls of books that change something may have run/,
       );
+      // What a restore made has no fault but that it is the past.
+      const verified = await look("verify");
+      expect(verified).toMatch(/1\.db {2}books; [45] calls, 3 not ended/);
+      expect(verified.match(/^ {2}(fault|note) .*$/gm)).toEqual([
+        expect.stringContaining("high-water: it was restored from a snapshot"),
+      ]);
 
       const proxy = await connect(lab, { args, env: elsewhere });
       await until("the read to have run", () => lab.nonces().includes("read"));
@@ -142,7 +148,9 @@ describe("on the same machine", () => {
     const before = await calls(lab);
     const refused = await command(lab, ["restore", path]);
     expect(refused.code).toBe(1);
-    expect(refused.stderr).toMatch(/3 calls in .*1\.db have not ended.*holdfast calls cancel/);
+    expect(refused.stderr).toMatch(
+      /1\.db holds calls that have not ended \(3\).*holdfast calls cancel/,
+    );
     expect(await calls(lab)).toEqual(before);
   });
 

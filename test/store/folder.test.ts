@@ -161,7 +161,9 @@ describe("what dead processes left", () => {
       `${pathOf(folder, "1.db")} was imported from calls.jsonl`,
     );
     expect(leftovers[0]?.recovery.report.wentBackwards).toMatchObject({ foundSeq: 2 });
-    expect(lines.at(-1)?.message).toMatch(/imported from calls.jsonl; 1 calls in it wait/);
+    expect(lines.at(-1)?.message).toMatch(
+      /imported from calls.jsonl; calls in it that wait for a person: 1$/,
+    );
     const journal = leftovers[0]?.journal;
     for (const { id } of [write, read])
       await journal?.apply({ kind: "bury", id, reason: "blocked", cause: "c", at: 1 }, true);

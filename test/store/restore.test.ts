@@ -224,7 +224,7 @@ describe("nothing is restored", () => {
   it("while calls of the snapshot's journal have not ended", async () => {
     const { path, folder } = await snapshotOf([lasting()]);
     await expect(restore(path, folder)).rejects.toThrow(
-      /1 calls in .*1\.db have not ended.*--into/s,
+      /1\.db holds calls that have not ended \(1\).*--into/s,
     );
     expect(existsSync(pathOf(folder, "2.db"))).toBe(false);
   });

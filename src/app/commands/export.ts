@@ -4,7 +4,7 @@
  */
 import { ConfigError, RefusedError, errorText } from "../../base/errors.ts";
 import { many } from "../../observe/text.ts";
-import { readOwner } from "../journals.ts";
+import { nameOfJournal } from "../journals.ts";
 import { didYouMean } from "../nearest.ts";
 import type { Folders } from "../options.ts";
 import type { ReadJournal } from "../../store/reader.ts";
@@ -84,10 +84,6 @@ async function tellOfMemory(folders: Folders, outside: Outside, troubles: Troubl
   }
 }
 
-function nameOf({ facts, upstreamDigest16 }: ReadJournal): string {
-  return readOwner(facts.get("owner"))?.name ?? facts.get("name") ?? upstreamDigest16;
-}
-
 /** The journals that hold something of the server that is wanted; the caller closes them. */
 function openSources(
   driver: Driver,
@@ -98,7 +94,7 @@ function openSources(
   const sources: FileSource[] = [];
   const names = new Set<string>();
   for (const journal of journals) {
-    const name = nameOf(journal);
+    const name = nameOfJournal(journal);
     const open = (ofRows: string | undefined) =>
       openOne(driver, journal, { name, states, upstream: ofRows }, troubles);
     if (upstream === undefined || upstream === name) {

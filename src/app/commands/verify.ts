@@ -53,7 +53,7 @@ function machineForm(seen: Seen, isFine: boolean) {
   const { repairs, didFiles, refused } = seen;
   return {
     isFine,
-    journals: seen.journals.map(({ owner: _, findings, ...journal }) => ({
+    journals: seen.journals.map(({ facts: _, findings, ...journal }) => ({
       ...journal,
       findings: findings.map(ofFinding),
     })),

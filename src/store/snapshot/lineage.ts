@@ -35,7 +35,7 @@ export function refuseIfTwice(driver: Driver, stateFolder: string, path: string)
       const count = countOf(driver, other, live);
       if (count === 0) continue;
       throw new RefusedError(
-        `${count} calls of this snapshot live in ${other}, and would exist twice. Let that one's ` +
+        `calls of this snapshot live in ${other} (${count}), and would exist twice. Let that one's ` +
           "proxy run them, withdraw them (holdfast calls cancel), or restore into another folder " +
           "with --into.",
       );
@@ -124,7 +124,7 @@ export class Lineage {
       const live = countLiveIn(this.#driver, path);
       if (live > 0) {
         throw new RefusedError(
-          `${live} calls in ${path} have not ended, and would exist twice. Start the server with ` +
+          `${path} holds calls that have not ended (${live}), which would exist twice. Start the server with ` +
             "Holdfast so that they run, withdraw them (holdfast calls cancel), move that journal " +
             `away with all files that begin with its number, ${elsewhere}.`,
         );

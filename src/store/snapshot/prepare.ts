@@ -40,7 +40,7 @@ export function prepareDatabase(
 ): { held: number } {
   const db = new driver(path, { fileMustExist: true });
   try {
-    // One file, without a WAL beside it that a rename would leave behind.
+    // One file, without a WAL beside it that a rename would leave behind: readers can't clear one away.
     db.pragma("journal_mode = delete");
     db.pragma("synchronous = full");
     db.pragma("fullfsync = 1");
@@ -49,6 +49,18 @@ export function prepareDatabase(
       mark(db, header, marking);
     })();
     return { held: countHeld(db) };
+  } finally {
+    db.close();
+  }
+}
+
+/** The last step before it gets its name, with nobody else at it: what a journal is from its first page on. */
+export function enterWal(driver: Driver, path: string): void {
+  const db = new driver(path, { fileMustExist: true });
+  try {
+    db.pragma("synchronous = full");
+    db.pragma("fullfsync = 1");
+    db.pragma("journal_mode = wal");
   } finally {
     db.close();
   }

@@ -30,7 +30,7 @@ import {
   lockShelf,
   stagingOf,
 } from "./shelf.ts";
-import { prepareDatabase } from "./prepare.ts";
+import { enterWal, prepareDatabase } from "./prepare.ts";
 import { readSnapshotHeader, unpackSnapshot } from "./unpack.ts";
 
 export interface RestorePlan {
@@ -131,6 +131,7 @@ async function restoreLocked(
       expectedSeq: Math.max(header.journal.seq, lineage.seq ?? 0),
     });
     refuseIfTwice(driver, stateFolder, restorePath);
+    enterWal(driver, restorePath);
     const { added, kept } = placeFiles(plan, files);
     const path = place(driver, stateFolder, upstream, restorePath);
     const { notes } = lineage;
