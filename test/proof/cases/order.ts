@@ -12,6 +12,7 @@ import {
   row,
   T0,
   told,
+  view,
   views,
 } from "../builders.ts";
 
@@ -80,6 +81,18 @@ const leftBehind = (overrides: Partial<CallRow>, before: Partial<CallRow> = {}) 
     executions: [ran("a", { at: 12 })],
     views: change([{ ...after, ...before }], [after]),
   });
+};
+
+/** Its disk failed after a death: it ran from the memory of the next process; `at`: when the disk was read. */
+const leftToMemory = (at: number) => {
+  const queued = row("a", { state: "queued" });
+  return {
+    ...leftBehind({}),
+    views: [
+      view([queued], { label: "after kill 1", at, kind: "abandoned" }),
+      view([row("a", { sentAt: T0 + 1_001 })], { journal: "memory", kind: "memory", at: 20 }),
+    ],
+  };
 };
 
 const overSession = (incarnation: number) =>
@@ -221,6 +234,13 @@ export const ORDER: readonly Case[] = [
     broken: leftBehind({}),
     but: "its process had died before the goodbye was on disk",
     sound: leftBehind({}, row("a", { state: "queued" })),
+  },
+  {
+    invariant: "T13",
+    says: "a call was sent, from memory, after its client had left",
+    broken: leftToMemory(13),
+    but: "the process that knew of that had died before, and its disk failed later",
+    sound: leftToMemory(10),
   },
   {
     invariant: "I6",

@@ -40,13 +40,14 @@ function checkDeadline({ setBackMs }: Ledger, history: RowHistory, report: Repor
   report.add("P5a", history.nonce, text);
 }
 
-function checkWithdrawn({ slackMs }: Ledger, group: Group, report: Report): void {
+function checkWithdrawn(ledger: Ledger, group: Group, report: Report): void {
+  const { slackMs } = ledger;
   const { asks, rows, nonce } = group;
   const [ask] = asks;
   if (asks.length > 1 || ask?.cancelledAt === undefined) return;
   const { cancelledAt, cancelledAtMs } = ask;
   const [history] = rows;
-  if (history !== undefined && mayHaveForgotten(history, cancelledAt)) return;
+  if (history !== undefined && mayHaveForgotten(ledger, group, cancelledAt)) return;
   // A withdrawal is in memory alone: the next process does not know of it.
   const next = history === undefined ? undefined : viewSince(history.journal, cancelledAt);
   const until = history?.journal.views[next ?? -1]?.at ?? Infinity;
@@ -63,13 +64,14 @@ function checkWithdrawn({ slackMs }: Ledger, group: Group, report: Report): void
 }
 
 /** What had been sent before may be sent once more: its client left when it was not waiting. */
-function checkLeftBehind({ slackMs }: Ledger, group: Group, report: Report): void {
+function checkLeftBehind(ledger: Ledger, group: Group, report: Report): void {
+  const { slackMs } = ledger;
   const { asks, rows, nonce } = group;
   const [ask] = asks;
   const [history] = rows;
   if (asks.length > 1 || rows.length > 1 || history === undefined) return;
   if (ask?.leftAt === undefined || ask.leftAtMs === undefined) return;
-  if (mayHaveForgotten(history, ask.leftAt)) return;
+  if (mayHaveForgotten(ledger, group, ask.leftAt)) return;
   const { sentAt, acknowledgedAt, attempt, id } = lastOf(history);
   if (acknowledgedAt !== undefined || sentAt === undefined || attempt > 1) return;
   if (sentAt <= ask.leftAtMs + slackMs) return;
@@ -85,11 +87,21 @@ function mayHaveEndedBefore(history: RowHistory, ask: Asked, slackMs: number): b
   return ask.cancelledAtMs === undefined || endedAt <= ask.cancelledAtMs + slackMs;
 }
 
-/** Its process died before its end was on disk, and nobody had been told of that. */
-function mayHaveForgotten({ journal, first, versions }: RowHistory, cancelledAt: number): boolean {
-  return versions.some((row, i) => {
-    const view = journal.views[first + i];
-    return view !== undefined && view.at >= cancelledAt && !isTerminal(row.state);
+/**
+ * Its process died before its end was on disk, and nobody had been told of that. Where the call ran from the
+ * memory of a later process that lost its disk, the disk tells what it was before it ran.
+ */
+function mayHaveForgotten(ledger: Ledger, group: Group, since: number): boolean {
+  const [history] = group.rows;
+  const ranAt = group.executions[0]?.at ?? Infinity;
+  return ledger.histories.some((one) => {
+    if (one.id !== history?.id) return false;
+    const isOwn = one === history;
+    return one.versions.some((row, i) => {
+      const view = one.journal.views[one.first + i];
+      if (view === undefined || view.at < since) return false;
+      return isOwn ? !isTerminal(row.state) : row.state === "queued" && view.at < ranAt;
+    });
   });
 }
 
