@@ -38,18 +38,27 @@ const SUMS = ["request_codec", "request_sum", "reply_codec", "reply_sum", "sum"]
 const STATE_AT = META_COLUMNS.indexOf("state");
 const TOOL_AT = META_COLUMNS.indexOf("tool");
 
-/** The rows of a statement up to the first that can't be read; false if there was one. */
+/**
+ * The rows of a statement up to the first that can't be read; false if there was one. What the new journal
+ * has against a row that is `take`n (a full disk) is thrown, unless it is about that row alone.
+ */
 function readWhileReadable<T>(
   statement: () => Statement,
   take: (row: T) => void,
   ...parameters: SqlValue[]
 ): boolean {
+  let isTaking = false;
   try {
-    for (const row of statement().iterate(...parameters) as Iterable<T>) take(row);
+    for (const row of statement().iterate(...parameters) as Iterable<T>) {
+      isTaking = true;
+      take(row);
+      isTaking = false;
+    }
     return true;
   } catch (error) {
     // Also a table that is not there, or not as it should be: nothing can be read of it.
-    if (sqliteCode(error) === undefined) throw error;
+    const code = sqliteCode(error);
+    if (code === undefined || (isTaking && !code.startsWith("SQLITE_CONSTRAINT"))) throw error;
     return false;
   }
 }
