@@ -66,7 +66,7 @@ function fileOf(...records: MovedRecord[]): string {
     lines.push(recordLine(record));
     tally.add(recordLine(record), record.kind);
   }
-  return [...lines, tally.trailer(), ""].join("\n");
+  return [...lines, tally.trailer().line, ""].join("\n");
 }
 
 const ofJournal = (over: Partial<typeof ABOUT> = {}): MovedRecord => ({
@@ -516,6 +516,24 @@ describe("an import", () => {
     // What is not there yet is still refused beside it.
     const more = fileOf(ofJournal(), first, ofCall(aCall()));
     await expect(put(more, state)).rejects.toThrow(/1\.db is in use by a running proxy/);
+  });
+
+  it("that is killed between two journals is completed also after the proxy on the first let old calls go", async () => {
+    const state = folder();
+    const other = "c".repeat(64);
+    const old = ofCall(aCall({ state: "done", executed: "yes", deliveredAt: NOW }));
+    const ofOther = ofJournal({ upstream: other, name: "shelves" });
+    const text = fileOf(ofJournal(), old, ofOther, ofCall(aCall()));
+    const child = startChild("import-halfway.mjs", state);
+    child.process.stdin.end(text);
+    await child.untilLines(1);
+    await child.kill();
+    const { own } = await startOn(state);
+    hold(own);
+    await own.recover(NOW);
+    expect(await own.prune(NOW + 9e9, NOW + 9e9)).toBe(1);
+    const there = journalFiles(state, other, 1).path;
+    expect(await put(text, state)).toMatchObject({ journals: [{ path: there, calls: 1 }] });
   });
 
   it("beside a journal with a damaged page is refused, naming it", async () => {

@@ -41,7 +41,7 @@ export async function* exportLines(
     for await (const record of recordsOf(source, withSessions))
       yield counted(recordLine(record), record.kind);
   }
-  yield `${tally.trailer()}\n`;
+  yield `${tally.trailer().line}\n`;
   return tally.counts;
 }
 

@@ -65,9 +65,10 @@ export class Tally {
     return { ...this.#counts };
   }
 
-  /** Ends the sum; only once. */
-  trailer(): string {
-    return JSON.stringify({ kind: "end", ...this.#counts, sha256: this.#hash.digest("hex") });
+  /** The last line, and the sum in it. Ends the sum; only once. */
+  trailer(): { readonly line: string; readonly sha256: string } {
+    const sha256 = this.#hash.digest("hex");
+    return { line: JSON.stringify({ kind: "end", ...this.#counts, sha256 }), sha256 };
   }
 }
 

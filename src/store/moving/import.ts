@@ -5,21 +5,19 @@
  *      right, and is on the platter. Then the journals appear one after another: where that is cut short,
  *      the same file brings the rest, also while a proxy has the journals that are there.
  * MV7. A call that any journal of the folder has is never there a second time: the same file twice
- *      brings nothing new.
+ *      brings nothing new, also of what retention has taken since. A journal notes what file it came from.
  * MV8. Live calls are marked before they are seen: only reads run, the others wait for a person.
  */
-import type { Database, Statement } from "better-sqlite3";
 import { JournalError, RefusedError, errorText } from "../../base/errors.ts";
 import { isTerminal } from "../../core/call.ts";
 import type { CallRow } from "../../core/call.ts";
 import type { SessionRow } from "../../core/session.ts";
 import { claimPlace, lockArrivals } from "../drafts.ts";
 import type { Place } from "../drafts.ts";
-import { journalFiles, journalNumbers, upstreamsWithJournals } from "../layout.ts";
-import { openReading } from "../sqlite/connection.ts";
 import type { Driver } from "../sqlite/connection.ts";
 import { Draft } from "../sqlite/draft.ts";
 import type { JournalRecord, MovedRecord } from "./format.ts";
+import { IMPORTED, Known } from "./known.ts";
 import { readExport } from "./read.ts";
 import type { ReadExport } from "./read.ts";
 
@@ -29,7 +27,7 @@ export interface ImportedJournal {
   readonly calls: number;
 }
 
-export interface Imported extends ReadExport {
+export interface Imported extends Omit<ReadExport, "sha256"> {
   /** None where there was nothing to do. */
   readonly journals: readonly ImportedJournal[];
   /** Calls that are new here. */
@@ -74,10 +72,10 @@ async function importUnderLock(
 ): Promise<Imported> {
   const target = new FolderTarget(options);
   try {
-    const read = await readExport(input, (record) => {
+    const { sha256, ...read } = await readExport(input, (record) => {
       target.take(record);
     });
-    return { ...read, ...target.finish() };
+    return { ...read, ...target.finish(sha256) };
   } finally {
     target.close();
   }
@@ -85,15 +83,20 @@ async function importUnderLock(
 
 interface Making extends Place {
   readonly draft: Draft;
+  readonly digest16: string;
   readonly name: string;
   newSessions: number;
+  /** Calls that will wait for a person. */
+  held: number;
+  /** The first that is new, in words. */
+  firstNew: string | undefined;
 }
 
-/** What is there already is no reason to refuse (MV6). `what` is not. */
-function refuseIfInUse({ inUse }: Making, what: string): void {
-  if (inUse === undefined) return;
+/** What is there already is no reason to refuse (MV6). */
+function refuseIfInUse({ inUse, firstNew }: Making): void {
+  if (inUse === undefined || firstNew === undefined) return;
   throw new RefusedError(
-    `${inUse} is in use by a running proxy, and ${what} is new there; end that one first`,
+    `${inUse} is in use by a running proxy, and ${firstNew} is new there; end that one first`,
   );
 }
 
@@ -116,16 +119,15 @@ function publishAll(makings: readonly Making[]): void {
 
 class FolderTarget {
   readonly #options: ImportOptions;
-  readonly #known: KnownIds;
+  readonly #known: Known;
   /** By folder: several journals of one upstream become one. */
   readonly #makings = new Map<string, Making>();
   #current: Making | undefined;
-  #held = 0;
   #callsThere = 0;
 
   constructor(options: ImportOptions) {
     this.#options = options;
-    this.#known = new KnownIds(options.driver, options.folder);
+    this.#known = new Known(options.driver, options.folder);
   }
 
   take(record: MovedRecord): void {
@@ -142,7 +144,15 @@ class FolderTarget {
     const place = claimPlace(driver, folder, upstream);
     try {
       const draft = new Draft(driver, place.files);
-      const making = { ...place, draft, name, newSessions: 0 };
+      const making = {
+        ...place,
+        draft,
+        digest16,
+        name,
+        newSessions: 0,
+        held: 0,
+        firstNew: undefined,
+      };
       this.#makings.set(digest16, making);
       draft.keep("name", name);
       draft.keep("upstream", upstream);
@@ -157,7 +167,7 @@ class FolderTarget {
   #takeSession(session: SessionRow): void {
     const making = this.#now();
     if (!this.#known.hasSession(session.id)) {
-      refuseIfInUse(making, `session ${session.id}`);
+      making.firstNew ??= `session ${session.id}`;
       making.newSessions++;
     }
     // Also one that is known: its calls look for it in their own journal.
@@ -172,9 +182,9 @@ class FolderTarget {
       return;
     }
     const making = this.#now();
-    refuseIfInUse(making, `call ${call.id}`);
+    making.firstNew ??= `call ${call.id}`;
     making.draft.addCall(call);
-    if (!isTerminal(call.state) && call.safety !== "read") this.#held++;
+    if (!isTerminal(call.state) && call.safety !== "read") making.held++;
   }
 
   #now(): Making {
@@ -183,11 +193,13 @@ class FolderTarget {
   }
 
   /** Makes visible what is new. Nothing is, before all of it is on the platter. */
-  finish(): Omit<Imported, keyof ReadExport> {
-    const makings = [...this.#makings.values()].filter(
-      ({ draft, newSessions }) => draft.calls > 0 || newSessions > 0,
-    );
-    for (const { draft } of makings) draft.seal(this.#options.because);
+  finish(sha256: string): Omit<Imported, keyof ReadExport> {
+    const makings = this.#new(sha256);
+    for (const making of makings) refuseIfInUse(making);
+    for (const { draft } of makings) {
+      draft.keep(IMPORTED, sha256);
+      draft.seal(this.#options.because);
+    }
     publishAll(makings);
     const journals = makings.map(({ draft, files, name }) => {
       return { path: files.path, name, calls: draft.calls };
@@ -195,10 +207,21 @@ class FolderTarget {
     return {
       journals,
       calls: journals.reduce((sum, { calls }) => sum + calls, 0),
-      held: this.#held,
+      held: makings.reduce((sum, { held }) => sum + held, 0),
       callsThere: this.#callsThere,
       sessions: makings.reduce((sum, { newSessions }) => sum + newSessions, 0),
     };
+  }
+
+  /** Without those that this file brought before, whatever retention has left of them (MV7). */
+  #new(sha256: string): Making[] {
+    return [...this.#makings.values()].filter((making) => {
+      const { draft, digest16, newSessions } = making;
+      if (draft.calls === 0 && newSessions === 0) return false;
+      if (!this.#known.wasImported(digest16, sha256)) return true;
+      this.#callsThere += draft.calls;
+      return false;
+    });
   }
 
   /** Leaves nothing of what was not published. */
@@ -208,72 +231,5 @@ class FolderTarget {
       draft.discard();
       lock.release();
     }
-  }
-}
-
-interface KnownJournal {
-  readonly path: string;
-  readonly calls: Statement;
-  readonly sessions: Statement;
-}
-
-/** The calls and sessions of all journals of a state folder, damaged ones too as far as they can be read. */
-class KnownIds {
-  readonly #dbs: Database[] = [];
-  readonly #journals: KnownJournal[] = [];
-
-  /** Throws `JournalError` where one can't be read. */
-  constructor(driver: Driver, folder: string) {
-    try {
-      for (const digest of upstreamsWithJournals(folder)) {
-        for (const number of journalNumbers(folder, digest))
-          this.#add(driver, journalFiles(folder, digest, number).path);
-      }
-    } catch (error) {
-      this.close();
-      throw error;
-    }
-  }
-
-  #add(driver: Driver, path: string): void {
-    reading(path, () => {
-      const db = openReading(driver, path);
-      this.#dbs.push(db);
-      // Its process died, or is still busy, before there was a schema.
-      if (db.pragma("user_version", { simple: true }) === 0) return;
-      const calls = db.prepare("select 1 from call where id = ?");
-      const sessions = db.prepare("select 1 from session where id = ?");
-      this.#journals.push({ path, calls, sessions });
-    });
-  }
-
-  /** Throws `JournalError` where that can't be told. */
-  hasCall(id: string): boolean {
-    return this.#journals.some(({ path, calls }) => hasRow(path, calls, id));
-  }
-
-  /** Throws `JournalError` where that can't be told. */
-  hasSession(id: string): boolean {
-    return this.#journals.some(({ path, sessions }) => hasRow(path, sessions, id));
-  }
-
-  close(): void {
-    for (const db of this.#dbs) db.close();
-  }
-}
-
-const hasRow = (path: string, statement: Statement, id: string): boolean =>
-  reading(path, () => statement.get(id) !== undefined);
-
-function reading<T>(path: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    throw new JournalError(
-      "io",
-      `whether its calls are here already can't be told, because ${path} can't be read: ` +
-        `${errorText(error)}. Mend it (holdfast verify --repair) or move that file away, then import again.`,
-      error,
-    );
   }
 }

@@ -12,6 +12,8 @@ const LINE_MAX_BYTES = 256 * 1024 * 1024;
 export interface ReadExport {
   readonly header: Header;
   readonly counts: Counts;
+  /** Of all lines but the last, in hex: what the file is known by. */
+  readonly sha256: string;
 }
 
 /**
@@ -33,7 +35,8 @@ class Reader {
   readonly #tally = new Tally();
   #header: Header | undefined;
   #hasJournal = false;
-  #isEnded = false;
+  /** Once the last line was read. */
+  #sha256: string | undefined;
   #lines = 0;
 
   constructor(take: (record: MovedRecord) => void) {
@@ -42,7 +45,7 @@ class Reader {
 
   read(frame: Frame): void {
     this.#lines++;
-    if (this.#isEnded) this.#refuse("stands after the end");
+    if (this.#sha256 !== undefined) this.#refuse("stands after the end");
     if (frame.kind === "oversize")
       this.#refuse(`has ${String(frame.bytes)} bytes, which is too long`);
     if (frame.kind === "invalid_utf8") this.#refuse("is no UTF-8");
@@ -70,8 +73,9 @@ class Reader {
   }
 
   #end(text: string): void {
-    this.#isEnded = true;
-    if (text !== this.#tally.trailer())
+    const { line, sha256 } = this.#tally.trailer();
+    this.#sha256 = sha256;
+    if (text !== line)
       this.#refuse("has another checksum than the lines before it: something was changed");
   }
 
@@ -81,11 +85,11 @@ class Reader {
 
   end(pendingBytes: number): ReadExport {
     if (this.#header === undefined && pendingBytes === 0) throw new RefusedError("it is empty");
-    if (this.#header === undefined || !this.#isEnded || pendingBytes > 0) {
+    if (this.#header === undefined || this.#sha256 === undefined || pendingBytes > 0) {
       throw new RefusedError(
         `it ends after line ${String(this.#lines)} without its last line: a part of it is missing`,
       );
     }
-    return { header: this.#header, counts: this.#tally.counts };
+    return { header: this.#header, counts: this.#tally.counts, sha256: this.#sha256 };
   }
 }
