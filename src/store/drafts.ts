@@ -3,8 +3,8 @@
  * process that starts meanwhile passes over.
  *
  * Locks of a state folder are taken in this order: `import.lock.db` (calls come from a file), then
- * `snapshots/lock.db`, then those of journals. Only the second is ever waited for, so nobody waits for
- * one that waits.
+ * `snapshots/lock.db`, then `look.lock.db`, then those of journals. Only the second and third are ever
+ * waited for, so nobody waits for one that waits for it.
  */
 import { join } from "node:path";
 import { JournalError, RefusedError } from "../base/errors.ts";
@@ -18,6 +18,7 @@ import {
   networkFileSystem,
 } from "./layout.ts";
 import type { JournalFiles } from "./layout.ts";
+import { lockLooking } from "./looking.ts";
 import type { Driver } from "./sqlite/connection.ts";
 import { clearDraft } from "./sqlite/draft.ts";
 import { tryLock } from "./sqlite/lock.ts";
@@ -71,15 +72,25 @@ export function claimPlace(driver: Driver, folder: string, upstreamDigest: strin
   if (network !== undefined)
     throw new JournalError("io", `${folder} is on a network file system (${network})`);
   clearDrafts(driver, folder, upstreamDigest);
-  const inUse = journalNumbers(folder, upstreamDigest)
-    .map((number) => journalFiles(folder, upstreamDigest, number))
-    .find(({ lockPath }) => isTaken(driver, lockPath))?.path;
+  const inUse = journalInUse(driver, folder, upstreamDigest);
   for (let number = 1; ; number++) {
     const files = journalFiles(folder, upstreamDigest, number);
     const lock = tryLock(driver, files.lockPath);
     if (lock === undefined) continue;
     if (!isUsed(files)) return { files, lock, inUse };
     lock.release();
+  }
+}
+
+/** A journal of this upstream that a process has. */
+function journalInUse(driver: Driver, folder: string, upstreamDigest: string): string | undefined {
+  const looking = lockLooking(driver, folder);
+  try {
+    return journalNumbers(folder, upstreamDigest)
+      .map((number) => journalFiles(folder, upstreamDigest, number))
+      .find(({ lockPath }) => isTaken(driver, lockPath))?.path;
+  } finally {
+    looking.release();
   }
 }
 

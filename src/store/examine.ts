@@ -4,6 +4,8 @@ import type { World } from "../base/world.ts";
 import { existsSync } from "node:fs";
 import { finishRebuilds, repairFiles, repairJournal } from "./repair.ts";
 import type { Repaired } from "./repair.ts";
+import type { Lock } from "./sqlite/lock.ts";
+import { lockLooking } from "./looking.ts";
 import { loadDriver } from "./sqlite/connection.ts";
 import type { Driver } from "./sqlite/connection.ts";
 import { factsOf, holdOf, lookAcross, lookAtJournal, subjectsIn } from "./verify.ts";
@@ -49,9 +51,32 @@ export interface Examined {
   readonly refused: readonly string[];
 }
 
-/** Rejects with `JournalError` where the native module is missing, and with what the file system says. */
+/**
+ * Rejects with `JournalError` where the native module is missing, with `RefusedError` where another command
+ * looks at the journals for long, and with what the file system says.
+ */
 export async function examine(options: ExamineOptions): Promise<Examined> {
   const driver = await loadDriver();
+  const looking = looksAt(driver, options.folder);
+  try {
+    return await examineLocked(driver, options);
+  } finally {
+    looking?.release();
+  }
+}
+
+/** None in a folder that is not there, and is not to be made, or that can't be written: nobody can look at it so. */
+function looksAt(driver: Driver, folder: string): Lock | undefined {
+  if (!existsSync(folder)) return undefined;
+  try {
+    return lockLooking(driver, folder);
+  } catch (error) {
+    if (error instanceof RefusedError) throw error;
+    return undefined; // Each journal's own lock says why.
+  }
+}
+
+async function examineLocked(driver: Driver, options: ExamineOptions): Promise<Examined> {
   const repairs: (Repaired & { path: string })[] = [];
   const refused: string[] = [];
   if (options.isRepairing) {

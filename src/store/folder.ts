@@ -13,12 +13,12 @@ import { whyHeld } from "./held-mark.ts";
 import { journalFiles, journalNumbers, makeFolders, networkFileSystem } from "./layout.ts";
 import type { JournalFiles } from "./layout.ts";
 import { clearAbandoned, isMarkedAbandoned } from "./marks.ts";
+import { lockForLife } from "./looking.ts";
 import { openMemoryJournal } from "./memory.ts";
 import { resilientJournal } from "./resilient.ts";
 import { clearDrafts } from "./drafts.ts";
 import { loadDriver } from "./sqlite/connection.ts";
 import type { Driver } from "./sqlite/connection.ts";
-import { tryLock } from "./sqlite/lock.ts";
 import type { Lock } from "./sqlite/lock.ts";
 import { openSqliteJournal } from "./sqlite/open.ts";
 import type { OpenedJournal } from "./sqlite/open.ts";
@@ -124,13 +124,17 @@ class Opener {
     return journalFiles(this.#options.folder, this.#options.upstreamDigest, number);
   }
 
+  #lock(files: JournalFiles): Lock | undefined {
+    return lockForLife(this.#driver, this.#options.folder, files);
+  }
+
   async #openOwn(): Promise<{ own: Journal; number: number }> {
     const existing = new Set(journalNumbers(this.#options.folder, this.#options.upstreamDigest));
     for (let number = 1; number <= NUMBER_MAX; number++) {
       const files = this.#files(number);
       let opened: OpenedJournal | undefined;
       try {
-        const lock = tryLock(this.#driver, files.lockPath);
+        const lock = this.#lock(files);
         if (lock === undefined) continue;
         opened = await this.#openUnder(lock, files, false);
       } catch (error) {
@@ -154,7 +158,7 @@ class Opener {
   /** Takes on a free journal for as long as it holds live calls. */
   async #adopt(files: JournalFiles): Promise<void> {
     try {
-      const lock = tryLock(this.#driver, files.lockPath);
+      const lock = this.#lock(files);
       if (lock === undefined) return;
       const opened = await this.#openUnder(lock, files, true);
       if (opened !== undefined) await this.#careFor(files, opened);

@@ -8,6 +8,7 @@ import type { CallRow } from "../core/call.ts";
 import type { SessionRow } from "../core/session.ts";
 import type { CallFilter, Journal, Log } from "../ports.ts";
 import { journalFiles, journalNumbers, upstreamsWithJournals } from "./layout.ts";
+import { lockLooking } from "./looking.ts";
 import { isMarkedAbandoned } from "./marks.ts";
 import { decodeRow } from "./rows.ts";
 import { readSession } from "./sqlite/answers.ts";
@@ -124,10 +125,17 @@ export async function openForCommand(
   journal: Pick<ReadJournal, "upstreamDigest16" | "number">,
 ): Promise<Journal> {
   const files = journalFiles(folder, journal.upstreamDigest16, journal.number);
-  const lock = tryLock(await loadDriver(), files.lockPath);
+  const driver = await loadDriver();
+  const looking = lockLooking(driver, folder);
+  const lock = tryLock(driver, files.lockPath);
   if (lock === undefined) {
+    looking.release();
     throw new RefusedError(`${files.path} is in use by a running proxy; ask that one instead`);
   }
+  const release = () => {
+    lock.release();
+    looking.release();
+  };
   try {
     const opened = await openSqliteJournal({
       world,
@@ -137,11 +145,11 @@ export async function openForCommand(
       ballastPath: files.ballastPath,
       durability: "full",
       dropsDelivered: true,
-      onGone: lock.release,
+      onGone: release,
     });
     return opened.journal;
   } catch (error) {
-    lock.release();
+    release();
     throw error;
   }
 }

@@ -239,6 +239,47 @@ describe("trouble", () => {
   });
 });
 
+describe("a command that looks at a journal under its lock", () => {
+  /** A journal with a call of a process that is dead, and a command that has its lock for a moment. */
+  async function lookedAt(): Promise<{ folder: string; callId: string }> {
+    const folder = aFolder();
+    const { own } = await open(folder);
+    const call = lasting();
+    await own.admit(call);
+    await closeAll();
+    const looker = start("look-awhile.mjs", folder, "1");
+    await looker.untilLines(1);
+    expect(looker.lines).toEqual(["looking"]);
+    return { folder, callId: call.id };
+  }
+
+  it("is waited for by a start, which takes the journal up (LK1)", async () => {
+    const { folder, callId } = await lookedAt();
+    const { own, leftovers } = await open(folder);
+    expect([own.stats().path, leftovers]).toEqual([pathOf(folder, "1.db"), []]);
+    expect((await own.recover(world.now())).live.map(({ id }) => id)).toEqual([callId]);
+  });
+
+  it("is waited for by another command, which changes it afterwards (LK2)", async () => {
+    const { folder, callId } = await lookedAt();
+    const [journal] = await readJournals(folder);
+    const place = journal ?? { upstreamDigest16: "", number: 0 };
+    const command = await openForCommand(world, aLog().log, folder, place);
+    expect((await command.find(callId))?.id).toBe(callId);
+    await command.close();
+  });
+
+  it("says of a journal that a process has that it is taken, and the process goes on", async () => {
+    const folder = aFolder();
+    const child = start("take-journal.mjs", folder);
+    await taken(child);
+    const looker = start("look-awhile.mjs", folder, "1");
+    await looker.untilLines(1);
+    expect(looker.lines).toEqual(["taken"]);
+    expect(await child.end()).toBe(0);
+  });
+});
+
 describe("reading for the command line", () => {
   it("reads beside the owner and after a clean close, and changes only without an owner", async () => {
     const folder = aFolder();

@@ -17,6 +17,7 @@ import type { World } from "../../base/world.ts";
 import type { RestoredFrom, SnapshotHeader } from "../../core/snapshot.ts";
 import { lockArrivals } from "../drafts.ts";
 import { isUsed, journalFiles, makeFolders, syncFolder } from "../layout.ts";
+import { lockLooking } from "../looking.ts";
 import { loadDriver } from "../sqlite/connection.ts";
 import type { Driver } from "../sqlite/connection.ts";
 import { tryLock } from "../sqlite/lock.ts";
@@ -121,6 +122,24 @@ async function restoreLocked(
   const files = await unpackSnapshot(plan.path, header, restorePath);
   const upstream = plan.upstreamDigest ?? header.journal.upstream;
   makeFolders(stateFolder, upstream);
+  // Held as long as what the lineage locks.
+  const looking = lockLooking(driver, stateFolder);
+  try {
+    return placeRestored(world, plan, header, driver, { upstream, files });
+  } finally {
+    looking.release();
+  }
+}
+
+function placeRestored(
+  world: Pick<World, "now">,
+  plan: RestorePlan,
+  header: SnapshotHeader,
+  driver: Driver,
+  { upstream, files }: { upstream: string; files: ReadonlyMap<string, string> },
+): Restored {
+  const { stateFolder } = plan;
+  const { restorePath } = stagingOf(stateFolder);
   const lineage = new Lineage(driver, stateFolder, upstream, header);
   try {
     lineage.refuseIfAlive();

@@ -14,7 +14,7 @@ import { fault, note } from "./finding.ts";
 import type { Finding } from "./finding.ts";
 
 /** Names of files of ours, apart from whatever else somebody keeps there. */
-const IN_STATE = /^(ballast|tokens\.json|(tokens|import)\.lock\.db|identity\.key)$/;
+const IN_STATE = /^(ballast|tokens\.json|(tokens|import|look)\.lock\.db|identity\.key)$/;
 const OF_JOURNAL = /^[1-9][0-9]*\.(db|db-wal|db-shm|lock\.db|hwm|abandoned|db\..+)$/;
 /** What is written before it gets its name, under no lock (others: `lookForDrafts`). */
 const STATE_DRAFT = /^(\.key_[0-9a-z]+\.tmp|\.doctor-p_[0-9a-z]+|tokens\.json\.draft)$/;
