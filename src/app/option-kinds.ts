@@ -57,6 +57,7 @@ type Words = Pick<Option<unknown>, "scope" | "config" | "flag" | "default" | "te
 export const MINUTE = 60_000;
 export const HOUR = 60 * MINUTE;
 export const DAY = 24 * HOUR;
+export const MIB = 1_048_576;
 export const GIB = 1_073_741_824;
 export const MANY = 10_000_000;
 

@@ -21,6 +21,7 @@ import {
   text,
   DAY,
   GIB,
+  MIB,
   HOUR,
   MANY,
   MINUTE,
@@ -121,15 +122,16 @@ const bounds = {
     1,
     100_000,
   ),
+  // A message is one string, and V8's end at 512 MiB; exported, both of a call stand in one line, and escaped.
   requestMaxBytes: bytes(
     server("maxRequestBytes", "4MiB", "Largest message taken from a client."),
     1_024,
-    GIB,
+    64 * MIB,
   ),
   resultMaxBytes: bytes(
     server("maxResultBytes", "16MiB", "Largest message taken from a server."),
     1_024,
-    GIB,
+    128 * MIB,
   ),
   sessionMaxCalls: integer(
     server("maxCallsPerSession", "1000", "Most waiting calls of one client session."),

@@ -6,8 +6,8 @@ import { Tally, parseObject, readHeader } from "./format.ts";
 import type { Counts, Header, MovedRecord } from "./format.ts";
 import { readRecord } from "./records.ts";
 
-/** A request and a result of the largest size that can be configured fit, escaped. */
-const LINE_MAX_BYTES = 256 * 1024 * 1024;
+/** A request and a result of the largest size that can be configured fit, escaped; V8's strings end at 512 MiB. */
+const LINE_MAX_BYTES = 400 * 1024 * 1024;
 
 export interface ReadExport {
   readonly header: Header;
