@@ -1,5 +1,5 @@
 /** The options of `serve` alone, a group of the one options table. */
-import { readAllowedHost, readAllowedOrigin } from "./listen.ts";
+import { readAllowedHost, readAllowedOrigin } from "./address.ts";
 import { address, boolean, choice, global, list } from "./option-kinds.ts";
 
 /** Where `serve` listens, and whom it lets in. */

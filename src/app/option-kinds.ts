@@ -2,8 +2,8 @@
  * The kinds of options: how each kind is read, and what an error says was expected. The table of
  * the options themselves is `option-table.ts`.
  */
-import type { ListenAddress } from "./listen.ts";
-import { readListenAddress } from "./listen.ts";
+import type { ListenAddress } from "./address.ts";
+import { readListenAddress } from "./address.ts";
 import type { Reader } from "./values.ts";
 import {
   formatBytes,

@@ -1,11 +1,6 @@
 import { describe, expect, test } from "vitest";
-import type { ListenAddress } from "../../src/app/listen.ts";
-import {
-  doorPolicy,
-  isBeyondLoopback,
-  listenRefusal,
-  readListenAddress,
-} from "../../src/app/listen.ts";
+import { type ListenAddress, readListenAddress } from "../../src/app/address.ts";
+import { doorPolicy, isBeyondLoopback, listenRefusal } from "../../src/app/listen.ts";
 import type { Settings } from "../../src/app/option-table.ts";
 import { resolveSettings } from "../../src/app/resolve.ts";
 import type { Given, Layer } from "../../src/app/resolve.ts";

@@ -8,7 +8,8 @@ import type { CallRow } from "../../core/call.ts";
 import type { SessionRow } from "../../core/session.ts";
 import type { Journal } from "../../ports.ts";
 import { Tally, headerLine, recordLine } from "./format.ts";
-import type { Counts, Header, JournalRecord, MovedRecord } from "./format.ts";
+import type { Counts, Header, MovedRecord } from "./format.ts";
+import type { JournalRecord } from "./shapes.ts";
 
 /** A journal to be exported, whatever kind it is. */
 export interface ExportSource {

@@ -17,7 +17,7 @@ import { CallStatements } from "../sqlite/statements.ts";
 import type { QuarantinedRow } from "../sqlite/statements.ts";
 import { MIGRATIONS } from "../sqlite/migrations.ts";
 import type { ExportSource } from "./export.ts";
-import type { JournalRecord } from "./format.ts";
+import type { JournalRecord } from "./shapes.ts";
 
 /** A page ends with the call that reaches one of these. */
 const PAGE_CALLS = 500;

@@ -13,6 +13,7 @@ import type { SessionRow } from "../../core/session.ts";
 import { isObject } from "../../wire/message.ts";
 import type { JsonObject } from "../../wire/message.ts";
 import { CALL, JOURNAL, SESSION, inOrder } from "./shapes.ts";
+import type { JournalRecord } from "./shapes.ts";
 
 export const FORMAT = "holdfast-journal";
 /** Grows with every change, for what a reader does not know it refuses. */
@@ -25,16 +26,6 @@ export interface Header {
   readonly holdfast: string;
   /** The states that were asked for; empty: calls of all states. */
   readonly states: readonly string[];
-}
-
-/** The journal that the records after it come from. */
-export interface JournalRecord {
-  /** Digest that names the upstream's folder: SHA-256 in hex, or the first 16 characters of it. */
-  readonly upstream: string;
-  /** Keyed digest of the credentials of its process; undefined if it was never told. */
-  readonly credentials: string | undefined;
-  /** What a person calls the upstream. */
-  readonly name: string;
 }
 
 export interface Counts {

@@ -16,10 +16,11 @@ import { claimPlace, lockArrivals } from "../drafts.ts";
 import type { Place } from "../drafts.ts";
 import type { Driver } from "../sqlite/connection.ts";
 import { Draft } from "../sqlite/draft.ts";
-import type { JournalRecord, MovedRecord } from "./format.ts";
+import type { MovedRecord } from "./format.ts";
 import { IMPORTED, Known } from "./known.ts";
 import { readExport } from "./read.ts";
 import type { ReadExport } from "./read.ts";
+import type { JournalRecord } from "./shapes.ts";
 
 export interface ImportedJournal {
   readonly path: string;

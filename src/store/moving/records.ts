@@ -13,7 +13,8 @@ import { illegality } from "../rows.ts";
 import { parseObject } from "./format.ts";
 import { CALL, JOURNAL, SESSION } from "./shapes.ts";
 import type { Shape } from "./shapes.ts";
-import type { JournalRecord, MovedRecord } from "./format.ts";
+import type { MovedRecord } from "./format.ts";
+import type { JournalRecord } from "./shapes.ts";
 
 const ERAS: readonly string[] = ["legacy", "modern"];
 

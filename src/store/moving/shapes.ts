@@ -1,7 +1,16 @@
 /** The members of each kind of record, in the order in which they are written, and what they hold. */
 import type { CallRow } from "../../core/call.ts";
 import type { SessionRow } from "../../core/session.ts";
-import type { JournalRecord } from "./format.ts";
+
+/** The journal that the records after it come from. */
+export interface JournalRecord {
+  /** Digest that names the upstream's folder: SHA-256 in hex, or the first 16 characters of it. */
+  readonly upstream: string;
+  /** Keyed digest of the credentials of its process; undefined if it was never told. */
+  readonly credentials: string | undefined;
+  /** What a person calls the upstream. */
+  readonly name: string;
+}
 
 /** What a member holds; with `?` it may be absent. */
 export type Shape = "text" | "text?" | "number" | "number?" | "boolean" | "texts";
