@@ -65,22 +65,34 @@ export interface SessionOptions {
   readonly version?: string;
 }
 
-/** Reads a stream of events as the WHATWG text says, as far as MCP uses it. */
+/**
+ * Reads a stream of events as the WHATWG text says, as far as MCP uses it. Of a long event each part is looked
+ * through twice at most: whoever shares the process with this client would wait for more.
+ */
 function eachEvent(
   response: IncomingMessage,
   take: (id: string | undefined, data: string) => void,
 ) {
-  let held = "";
+  const held: string[] = [];
+  const takeBlock = (block: string) => {
+    const lines = block.split("\n");
+    const value = (name: string) =>
+      lines.find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
+    take(value("id"), value("data") ?? "");
+  };
   response.setEncoding("utf8");
   response.on("data", (chunk: string) => {
-    const blocks = (held + chunk).split("\n\n");
-    held = blocks.pop() ?? "";
-    for (const block of blocks) {
-      const lines = block.split("\n");
-      const value = (name: string) =>
-        lines.find((line) => line.startsWith(`${name}: `))?.slice(name.length + 2);
-      take(value("id"), value("data") ?? "");
+    // An end may lie across two parts.
+    const before = held.pop() ?? "";
+    const [first = "", ...more] = (before + chunk).split("\n\n");
+    const rest = more.pop();
+    if (rest === undefined) {
+      held.push(before, chunk);
+      return;
     }
+    takeBlock(held.splice(0).join("") + first);
+    more.forEach(takeBlock);
+    held.push(rest);
   });
 }
 
