@@ -163,11 +163,11 @@ describe("an import", () => {
     const first = await run(there, ["import", "-"], piped);
     expect(first.code).toBe(0);
     expect(first.out).toContain("Imported 5 calls and 0 sessions.\n");
-    expect(first.out).toContain("2 calls may have run since the export, and wait for you");
+    expect(first.out).toContain("Held for you: 2 calls that may have run since the export");
     const second = await run(there, ["import", "-"], piped);
     expect(second).toEqual({
       code: 0,
-      out: "Nothing to do; 5 calls were here already.\n",
+      out: "Nothing to do; here already: 5 calls.\n",
       error: "",
     });
     const calls = (text: string) => text.split("\n").filter((line) => line.includes('"call"'));

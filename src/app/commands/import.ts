@@ -60,7 +60,7 @@ const objectOf = ({ journals, calls, held, callsThere, sessions }: Imported) => 
 });
 
 function textOf({ journals, calls, held, callsThere, sessions }: Imported): string {
-  const there = callsThere === 0 ? "" : `; ${many(callsThere, "call")} were here already`;
+  const there = callsThere === 0 ? "" : `; here already: ${many(callsThere, "call")}`;
   if (journals.length === 0) return `Nothing to do${there === "" ? ": it is empty" : there}.\n`;
   const lines = [
     `Imported ${many(calls, "call")} and ${many(sessions, "session")}${there}.`,
@@ -68,7 +68,7 @@ function textOf({ journals, calls, held, callsThere, sessions }: Imported): stri
   ];
   if (held > 0) {
     lines.push(
-      `${many(held, "call")} may have run since the export, and wait for you: ` +
+      `Held for you: ${many(held, "call")} that may have run since the export; see ` +
         "holdfast calls list --state queued,sent,in_doubt",
     );
   }
