@@ -10,6 +10,7 @@ import { isTerminal } from "../../core/call.ts";
 import type { ProxyStatus } from "../../core/status.ts";
 import type { CallFilter, Control, Journal } from "../../ports.ts";
 import { HELD_MARK, readHeldMark } from "../../store/held-mark.ts";
+import { many } from "../../observe/text.ts";
 import type { Folders } from "../options.ts";
 import type { JournalReader } from "./journal-reader.ts";
 import { runningProxies } from "./running.ts";
@@ -140,7 +141,7 @@ const ADVICE =
 
 function heldNotice({ heldForPerson, upstreamName }: ProxyStatus): string | undefined {
   if (heldForPerson === 0) return undefined;
-  return `${String(heldForPerson)} queued calls of ${upstreamName} may have run since ${ADVICE}`;
+  return `${many(heldForPerson, "queued call")} of ${upstreamName} may have run since ${ADVICE}`;
 }
 
 /** All sources of these folders; the caller closes them. Proxies that do not answer are told of. */
@@ -164,7 +165,7 @@ async function findSources(folders: Folders, outside: Outside): Promise<CallSour
     if (owned.has(journal.path) || journal.ownerPid !== undefined) continue;
     const control = journalControl(journal.path, reader, outside.world);
     const notice =
-      journal.wentBackwards === undefined
+      journal.wentBackwards === undefined || (journal.counts["queued"] ?? 0) === 0
         ? undefined
         : `queued calls of ${journal.upstream} that change something may have run since ${ADVICE}`;
     sources.push({
