@@ -83,6 +83,8 @@ export interface CallerOptions {
 }
 
 const PROTOCOL_VERSION = "2025-11-25";
+/** What has piled up while a client read nothing has been read so long after. */
+const CATCHING_UP_MS = 1_000;
 /** A handshake that was cut off gets no answer; its client begins anew, as clients do. */
 const HANDSHAKE_MS = 12_000;
 
@@ -116,6 +118,8 @@ export class Caller {
   #order = 0;
   #nextId = 1;
   #isOver = false;
+  /** It read nothing from the one instant on; what it reads before the other may have been said then. */
+  #unread = { since: 0, until: 0 };
   /** Answers that came a second time, byte for byte, after a loss of the line. */
   repeats = 0;
 
@@ -276,6 +280,9 @@ export class Caller {
 
   pause(ms: number): boolean {
     if (this.#way?.pause === undefined) return false;
+    const now = Date.now();
+    const since = now <= this.#unread.until ? this.#unread.since : now;
+    this.#unread = { since, until: Math.max(this.#unread.until, now + ms + CATCHING_UP_MS) };
     this.#way.pause(ms);
     return true;
   }
@@ -357,7 +364,7 @@ export class Caller {
       this.#options.host.onTrouble("I6", seen, record?.nonce);
       return;
     }
-    const told = toldOf(message, text);
+    const told = this.#dated(toldOf(message, text), record);
     if (record.wasCutOff && record.told.some((before) => isAgain(before, told))) {
       this.repeats += 1;
       return;
@@ -366,6 +373,11 @@ export class Caller {
     if (record.isAbandoned) record.isAbandoned = false;
     if (told.executed === "pending") record.isAcknowledged = true;
     this.#options.host.onTold(record, told);
+  }
+
+  #dated(told: Told, { at = 0 }: CallRecord): Told {
+    const { since, until } = this.#unread;
+    return told.at > until ? told : { ...told, since: Math.max(since, at) };
   }
 }
 

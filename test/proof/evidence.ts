@@ -16,6 +16,8 @@ import type { CallRow, Executed, Safety } from "../../src/core/call.ts";
 export interface Told {
   /** In the order of all events of the run, or epoch ms where there is no such order. */
   readonly at: number;
+  /** Where its client read late: the first instant at which it can have been said, as `at`. */
+  readonly since?: number;
   /** The whole answer as the client got it, byte for byte. */
   readonly text: string;
   /** The nonce that the answer repeats; undefined in an answer of the proxy's own. */

@@ -54,13 +54,23 @@ const pending = (overrides: Parameters<typeof row>[1], expiresAt = T0 + 60_000) 
 };
 
 /** Told that it runs late at 3, and what came of it at `at`. */
-const pendingThen = (at: number) => {
+/** The words that a call runs late are read at `pendingAt`, its outcome at `at`. */
+const pendingThen = (
+  at: number,
+  { pendingAt = 3, since }: { pendingAt?: number; since?: number } = {},
+) => {
   const late = { acknowledgedAt: T0 + 45_000, deadlineAt: T0 + 60_000 };
   const iso = new Date(late.deadlineAt).toISOString();
   const text = `{"jsonrpc":"2.0","id":7,"result":{"_meta":{"holdfast/call":{"callId":"c_a","executed":"pending","expiresAt":"${iso}"}}}}`;
   return evidence({
     asked: [
-      ask("a", { told: [own("a", "pending", { text }), told("a", { at })], isAcknowledged: true }),
+      ask("a", {
+        told: [
+          own("a", "pending", { text, at: pendingAt, ...(since === undefined ? {} : { since }) }),
+          told("a", { at }),
+        ],
+        isAcknowledged: true,
+      }),
     ],
     executions: [ran("a", { at: 3 })],
     views: change([row("a", late)], [row("a", late)]),
@@ -321,6 +331,20 @@ export const ANSWERS: readonly Case[] = [
     broken: pendingThen(4),
     but: "the process that had told it had died",
     sound: pendingThen(12),
+  },
+  {
+    invariant: "I11",
+    says: "a client was told that its call runs late, and then its outcome, both after a death",
+    broken: pendingThen(12, { pendingAt: 11 }),
+    but: "it had not read since before",
+    sound: pendingThen(12, { pendingAt: 11, since: 4 }),
+  },
+  {
+    invariant: "I8",
+    says: "a client was told that its call runs late, which had ended",
+    broken: pendingThen(12, { pendingAt: 11, since: 11 }),
+    but: "it was said before, and read late",
+    sound: pendingThen(12, { pendingAt: 11, since: 9 }),
   },
   {
     invariant: "P5a",

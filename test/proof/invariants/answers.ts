@@ -114,7 +114,7 @@ function checkToldOnce(ledger: Ledger, { nonce }: Group, ask: Asked, report: Rep
     const before = told[i - 1] as Told;
     const again = told[i] as Told;
     const deaths = ledger.journals.flatMap(({ views }) =>
-      views.slice(0, -1).filter(({ at }) => at >= before.at && at <= again.at),
+      views.slice(0, -1).filter(({ at }) => at >= (before.since ?? before.at) && at <= again.at),
     );
     // The answer of a read need not survive the power, and then it is read again.
     const isReadAgain =
@@ -242,7 +242,7 @@ function checkPromise(
     report.add("P5a", nonce, `was told that ${id} runs late, and its row does not say so`);
   const ended = versions.findIndex(({ state }) => isTerminal(state));
   const view = ended < 0 ? undefined : journal.views[first + ended];
-  if (view !== undefined && view.at < told.at)
+  if (view !== undefined && view.at < (told.since ?? told.at))
     report.add(
       "I8",
       nonce,
