@@ -127,7 +127,8 @@ class Progress {
     const one = judged(round, check(round.evidence));
     this.all.push(one);
     const { asked, answered } = one.figures;
-    const counts = `${String(one.round.proxyKills)} kills, ${String(answered)} of ${String(asked)} answered`;
+    const peakMib = Math.round(one.round.peakRssBytes / (1024 * 1024));
+    const counts = `${String(one.round.proxyKills)} kills, ${String(answered)} of ${String(asked)} answered, peak ${String(peakMib)} MiB`;
     console.log(`${round.evidence.run}: ${counts}, ${String(one.findings.length)} findings`);
     if (one.findings.length > 0) report(round, one);
     else if (!this.#run.keeps) round.discard();
