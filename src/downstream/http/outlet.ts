@@ -1,6 +1,7 @@
 /** One open response with server-sent events: every event is one write, and goes out at once. */
 import type { ServerResponse } from "node:http";
 import { COMMON } from "./answers.ts";
+import { Unwritten } from "../unwritten.ts";
 import { writeEvent } from "./event.ts";
 
 const HEAD: readonly string[] = [
@@ -22,6 +23,7 @@ const RETRY_MS = 1_500;
 
 export class Outlet {
   readonly #response: ServerResponse;
+  readonly #unwritten = new Unwritten();
 
   /** The head goes out with the first event, or by `flush`. */
   constructor(response: ServerResponse) {
@@ -42,12 +44,13 @@ export class Outlet {
   }
 
   bufferedBytes(): number {
-    return this.#response.writableLength;
+    return this.#response.writableLength + this.#unwritten.bytes;
   }
 
   /** A message. Without an id where the client could not come back for more. */
   event(text: string, id: string | undefined): void {
-    writeEvent(this.#response, text, id);
+    this.#unwritten.begin();
+    writeEvent(this.#response, text, id, this.#unwritten.written);
   }
 
   /**

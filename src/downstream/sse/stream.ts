@@ -3,6 +3,7 @@ import type { ServerResponse } from "node:http";
 import { COMMON } from "../http/answers.ts";
 import { writeEvent } from "../http/event.ts";
 import type { Carrier } from "../kept-link.ts";
+import { Unwritten } from "../unwritten.ts";
 
 /** How soon a client comes back after it lost its stream. */
 const RETRY_MS = 1_000;
@@ -16,6 +17,7 @@ const HEAD = [
 
 export class SseStream implements Carrier {
   readonly #response: ServerResponse;
+  readonly #unwritten = new Unwritten();
 
   constructor(response: ServerResponse) {
     this.#response = response;
@@ -29,7 +31,8 @@ export class SseStream implements Carrier {
 
   send(text: string): boolean {
     if (!this.#isWritable()) return false;
-    writeEvent(this.#response, text, undefined);
+    this.#unwritten.begin();
+    writeEvent(this.#response, text, undefined, this.#unwritten.written);
     return true;
   }
 
@@ -38,7 +41,7 @@ export class SseStream implements Carrier {
   }
 
   bufferedBytes(): number {
-    return this.#response.writableLength;
+    return this.#response.writableLength + this.#unwritten.bytes;
   }
 
   close(): void {

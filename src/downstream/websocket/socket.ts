@@ -15,6 +15,7 @@ import { EDGE_BYTES, idOfOversize } from "../../wire/framing.ts";
 import { parseMessage } from "../../wire/message.ts";
 import type { Flow, HalfReadRoom } from "../half-read-room.ts";
 import type { Carrier, Farewell } from "../kept-link.ts";
+import { Unwritten } from "../unwritten.ts";
 
 const UNREAD_BYTES_MAX = 8 * 1024 * 1024;
 /** How long a client has to answer our close frame. */
@@ -66,6 +67,7 @@ export class SocketCarrier implements Carrier {
   #ownCause: string | undefined;
   #stopClosing: CancelTimer | undefined;
   #hasHeard = true;
+  readonly #unwritten = new Unwritten();
   /** Beats since it was heard, or was seen to read. */
   #silentBeats = 0;
   /** Why nothing is read. */
@@ -123,8 +125,9 @@ export class SocketCarrier implements Carrier {
   send(text: string): boolean {
     const socket = this.#socket;
     if (socket.readyState !== WebSocket.OPEN) return false;
+    this.#unwritten.begin();
     socket.send(text, this.#onWritten);
-    if (socket.bufferedAmount > UNREAD_BYTES_MAX) this.#pause("unread");
+    if (this.bufferedBytes() > UNREAD_BYTES_MAX) this.#pause("unread");
     return true;
   }
 
@@ -134,7 +137,7 @@ export class SocketCarrier implements Carrier {
   }
 
   bufferedBytes(): number {
-    return this.#socket.bufferedAmount;
+    return this.#socket.bufferedAmount + this.#unwritten.bytes;
   }
 
   close(why: Farewell, words: string): void {
@@ -204,10 +207,10 @@ export class SocketCarrier implements Carrier {
 
   /** A failed write is followed by the close of the connection, which tells it. */
   readonly #onWritten = (): void => {
-    const socket = this.#socket;
+    this.#unwritten.written();
     // With more behind it, it went because the client took what was before it.
-    if (socket.bufferedAmount > 0) this.#hasHeard = true;
-    if (socket.bufferedAmount <= UNREAD_BYTES_MAX / 2) this.#resume("unread");
+    if (this.#socket.bufferedAmount > 0) this.#hasHeard = true;
+    if (this.bufferedBytes() <= UNREAD_BYTES_MAX / 2) this.#resume("unread");
   };
 
   #pause(why: Hold): void {

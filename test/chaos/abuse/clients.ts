@@ -1,6 +1,9 @@
 /** Clients that do not read, send too much, or come too often. */
 import assert from "node:assert/strict";
+import { once } from "node:events";
 import { Agent } from "node:http";
+import { WebSocket } from "ws";
+import { calls } from "../../support/holdfast-process.ts";
 import { elapsed, until } from "../../support/lab.ts";
 import { pourBody, requestText, wireTo } from "../../support/raw-http.ts";
 import { exchange, POST_HEADERS, RawSession } from "../../support/raw-session.ts";
@@ -17,6 +20,9 @@ const SESSIONS = 5_000;
 const AT_ONCE = 32;
 /** 100 MB of notifications in five seconds. */
 const CHATTER = { perSecond: "20000", seconds: "5", chars: "1000" };
+/** 100,000 short ones, as fast as they can be said; so many times at once. */
+const TORRENT = { perSecond: "100000", seconds: "1" };
+const WORDS_TIMES = 3;
 const LIST = JSON.stringify({ jsonrpc: "2.0", id: 1, method: "tools/list", params: {} });
 
 /** Headers of a request over a connection made by hand. */
@@ -44,6 +50,77 @@ const deafStream: AbuseCase = {
     });
   },
 };
+
+const callOf = (id: number) => ({
+  jsonrpc: "2.0",
+  id,
+  method: "tools/call",
+  params: { name: "chatter", arguments: { nonce: `deaf-${String(id)}`, ...TORRENT } },
+});
+const INITIALIZE = {
+  jsonrpc: "2.0",
+  id: 0,
+  method: "initialize",
+  params: {
+    protocolVersion: "2024-11-05",
+    capabilities: {},
+    clientInfo: { name: "deaf", version: "1" },
+  },
+};
+
+/** Connects, initialises, and reads nothing from then on. Resolves to what sends a message. */
+async function deafOverSocket(stage: Stage) {
+  const url = stage.mcp(BAD).replace("http:", "ws:").replace("/mcp/", "/ws/");
+  const socket = new WebSocket(url, "mcp");
+  await once(socket, "open");
+  socket.send(JSON.stringify(INITIALIZE));
+  await once(socket, "message");
+  socket.pause();
+  return {
+    send: (message: object) => {
+      socket.send(JSON.stringify(message));
+    },
+    leave: () => {
+      socket.terminate();
+    },
+  };
+}
+
+async function deafOverSse(stage: Stage) {
+  const wire = await wireTo(stage.port);
+  const headers = headersOf(stage, { accept: "text/event-stream" });
+  wire.write(requestText("GET", `/sse/${BAD}`, headers));
+  await until("the endpoint", () => /data: \S+\n/.test(wire.text()));
+  const path = /data: (\S+)/.exec(wire.text())?.[1] ?? "";
+  const send = (message: object) =>
+    exchange(`http://127.0.0.1:${String(stage.port)}${path}`, {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify(message),
+    });
+  await send(INITIALIZE);
+  await until("the greeting", () => wire.text().includes("serverInfo"));
+  wire.socket.pause();
+  return { send, leave: wire.destroy };
+}
+
+/** Short words weigh more in memory than on the wire. Their client's one stream has its answers, too. */
+const deafTo = (kind: "ws" | "sse"): AbuseCase => ({
+  name: `never-reads-${kind}`,
+  isQuick: false,
+  run: async (lab) => {
+    const stage = await openServe(lab);
+    return besideGood(stage, async () => {
+      const deaf = await (kind === "ws" ? deafOverSocket(stage) : deafOverSse(stage));
+      await deaf.send({ jsonrpc: "2.0", method: "notifications/initialized" });
+      for (let id = 1; id <= WORDS_TIMES; id++) await deaf.send(callOf(id));
+      const answered = async () => (await calls(lab, "--state", "done")).length >= WORDS_TIMES;
+      await until("all of it to be said", answered);
+      deaf.leave();
+      return `${String(WORDS_TIMES)} times 100,000 short words for a client that reads none`;
+    });
+  },
+});
 
 const deafWrapped: AbuseCase = {
   name: "never-reads-wrapped",
@@ -175,6 +252,8 @@ const sessions: AbuseCase = {
 
 export const CLIENTS: readonly AbuseCase[] = [
   deafStream,
+  deafTo("ws"),
+  deafTo("sse"),
   deafWrapped,
   bodies,
   halfBodies,
