@@ -12,6 +12,7 @@ import { ownPort } from "../support/port.ts";
 import { Caller, type CallRecord, type CallerHost } from "./caller.ts";
 import { AT_THE_END, daemonOf, Fleet, type Daemon, type Life } from "./fleet.ts";
 import { isLostOnTheWay } from "./lost.ts";
+import { heldConnectionsTo } from "../support/proc.ts";
 import { Recoveries } from "./recoveries.ts";
 import { Dice } from "./schedule.ts";
 import { openPipe, openRemote, type UnderFire } from "./server-under-fire.ts";
@@ -321,7 +322,11 @@ class Lane {
     const left = () => ({
       "children of proxies": children(),
       ...Object.fromEntries(
-        this.#servers.map(({ name, faults }) => [`connections to ${name}`, faults?.open() ?? 0]),
+        // As the kernel says: the relay may not have noticed an end, where its other side does not read.
+        this.#servers.map(({ name, faults }) => [
+          `connections to ${name}`,
+          faults === undefined ? 0 : heldConnectionsTo(faults.port),
+        ]),
       ),
     });
     const isSome = (counts: Record<string, number>) => Object.values(counts).some((n) => n > 0);

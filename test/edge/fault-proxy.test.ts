@@ -3,6 +3,7 @@ import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 import { once } from "node:events";
 import { expect, it } from "vitest";
 import { openFaultProxy, type FaultProxy, type Toxic } from "../chaos/fault-proxy.ts";
+import { heldConnectionsTo } from "../support/proc.ts";
 import { until } from "../support/processes.ts";
 import { randomFrom } from "../support/random.ts";
 
@@ -309,4 +310,13 @@ it("cuts what is open, and leaves nothing open when it is closed", () =>
     await until("only the new one to be open", () => rig.proxy.open() === 1);
     await rig.proxy.close();
     expect(rig.proxy.open()).toBe(0);
+  }));
+
+it("has as many connections as the kernel says that somebody holds", () =>
+  withRig(async (rig) => {
+    const { client } = await talking(rig);
+    await talking(rig);
+    expect([rig.proxy.open(), heldConnectionsTo(rig.proxy.port)]).toEqual([2, 2]);
+    client.socket.destroy();
+    await until("one to be left", () => heldConnectionsTo(rig.proxy.port) === 1);
   }));

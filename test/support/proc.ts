@@ -18,3 +18,14 @@ export function processorMs(pid: number): number {
   const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
   return ((Number(fields[11]) + Number(fields[12])) * 1000) / TICKS_PER_SECOND;
 }
+
+/** Connections to this TCP port over IPv4 that a process holds, whether or not its peer has ended them. */
+export function heldConnectionsTo(port: number): number {
+  const suffix = `:${port.toString(16).toUpperCase().padStart(4, "0")}`;
+  const rows = readFileSync("/proc/net/tcp", "utf8").trim().split("\n").slice(1);
+  return rows.filter((row) => {
+    const [, , remote = "", , , , , , , inode] = row.trim().split(/\s+/);
+    // Nobody has what the kernel still closes.
+    return remote.endsWith(suffix) && inode !== "0";
+  }).length;
+}
