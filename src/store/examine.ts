@@ -71,8 +71,9 @@ function looksAt(driver: Driver, folder: string): Lock | undefined {
   try {
     return lockLooking(driver, folder);
   } catch (error) {
-    if (error instanceof RefusedError) throw error;
-    return undefined; // Each journal's own lock says why.
+    // What the file system or SQLite says; each journal's own lock says why.
+    if (error instanceof Error && "code" in error) return undefined;
+    throw error;
   }
 }
 

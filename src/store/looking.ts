@@ -46,8 +46,10 @@ export function lockForLife(
   const lock = tryLock(driver, lockPath);
   if (lock !== undefined || !existsSync(path)) return lock;
   const looking = tryLock(driver, lookingPath(folder), START_WAIT_MS);
-  // Whoever looked has let go by now, or at least of this one.
-  const last = tryLock(driver, lockPath);
-  looking?.release();
-  return last;
+  try {
+    // Whoever looked has let go by now, or at least of this one.
+    return tryLock(driver, lockPath);
+  } finally {
+    looking?.release();
+  }
 }
