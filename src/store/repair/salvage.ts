@@ -106,6 +106,7 @@ function copySessions(from: Database, to: Database): number {
   return count;
 }
 
+/** Not from which file it was imported: what the damage took can be brought again from there. */
 function copyFacts(from: Database, side: SideStatements): void {
   readWhileReadable<{ key: string; value: string }>(
     () => from.prepare("select key, value from fact"),
